@@ -1,0 +1,3 @@
+//! `martello`: packs, signs, verifies and runs bundles on this machine.
+
+fn main() {}

@@ -1,0 +1,74 @@
+//! How a command speaks: tables and sentences for people on a terminal, JSON for programs.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// The form of a command's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Tables and sentences.
+    Text,
+    /// One JSON value on standard output.
+    Json,
+}
+
+/// Where and how a command writes its result.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// The form of the result.
+    pub format: Format,
+    /// Whether progress is left out.
+    pub quiet: bool,
+}
+
+/// The documented exit codes.
+pub mod exit {
+    /// Something failed.
+    pub const FAILURE: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// A signature, digest or manifest did not hold.
+    pub const VERIFICATION_FAILED: u8 = 8;
+}
+
+impl Output {
+    /// Writes the result: `text` for people, `value` for programs.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn result<T: Serialize>(&self, text: impl FnOnce() -> String, value: &T) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match self.format {
+            Format::Text => {
+                let text = text();
+                out.write_all(text.as_bytes())?;
+                if !text.ends_with('\n') && !text.is_empty() {
+                    out.write_all(b"\n")?;
+                }
+            }
+            Format::Json => {
+                serde_json::to_writer(&mut out, value)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// A line about what is going on, for people: on standard error, and not when quiet.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            // Standard error may be closed; there is nobody to tell then.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
+    /// Ends a command that failed: one line of what happened, one of what to do.
+    pub fn failure(&self, code: u8, happened: &str, next: &str) -> ExitCode {
+        let mut err = std::io::stderr().lock();
+        let _ = writeln!(err, "error: {happened}\n  try: {next}");
+        ExitCode::from(code)
+    }
+}

@@ -1,0 +1,101 @@
+//! Reason codes: what an operator sees when something was refused or quarantined.
+//!
+//! A code is stable: tools match on it, documents list it (`host/CODES.md`). The text beside a code may change.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A stable reason code: words of lower-case letters and digits joined by hyphens, at most 64 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(Cow<'static, str>);
+
+impl Code {
+    /// A code that the host itself gives.
+    pub const fn of(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    /// A code that a guest names in front of its fault text (`code: text`), or `otherwise` where it names none.
+    ///
+    /// Only a code for which `declared` answers yes is kept: the signed manifest lists the codes that a component may
+    /// give, so that no value out of a payload gets through as a code.
+    pub fn from_fault_text(text: &str, declared: impl Fn(&str) -> bool, otherwise: &'static str) -> Self {
+        match text.split_once(':') {
+            Some((word, _)) if word.len() <= 64 && declared(word) => Self(Cow::Owned(word.to_owned())),
+            _ => Self::of(otherwise),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The payload is not what its media type says.
+pub const MALFORMED: &str = "malformed";
+/// The payload is of a kind that the stage does not handle.
+pub const UNSUPPORTED: &str = "unsupported";
+/// Working on the payload would go over a limit that the stage keeps itself.
+pub const LIMIT: &str = "limit";
+/// A rule forbids to go on.
+pub const POLICY: &str = "policy";
+/// A person has to look.
+pub const NEEDS_REVIEW: &str = "needs-review";
+/// The stage says that it is at fault itself.
+pub const INTERNAL: &str = "internal";
+/// The guest trapped: a panic, an out-of-bounds access, an unreachable instruction.
+pub const GUEST_TRAP: &str = "guest-trap";
+/// The guest used up its stack.
+pub const GUEST_STACK: &str = "guest-stack";
+/// The guest asked for more memory than its cap.
+pub const GUEST_MEMORY: &str = "guest-memory";
+/// The guest asked for more table elements than its cap.
+pub const GUEST_TABLE: &str = "guest-table";
+/// The guest computed for longer than its budget.
+pub const GUEST_COMPUTE: &str = "guest-compute";
+/// The call took longer than its wall deadline.
+pub const GUEST_DEADLINE: &str = "guest-deadline";
+/// The guest wrote more than its output budget.
+pub const GUEST_OUTPUT: &str = "guest-output";
+/// The guest called host functions more often than it may.
+pub const GUEST_HOST_CALLS: &str = "guest-host-calls";
+/// The guest returned something that its contract forbids (too many findings, an undeclared port, a bad number).
+pub const GUEST_CONTRACT: &str = "guest-contract";
+/// The device could not read the input.
+pub const INPUT_UNREADABLE: &str = "input-unreadable";
+/// The input is larger than the device takes.
+pub const INPUT_TOO_LARGE: &str = "input-too-large";
+/// The device could not write an output.
+pub const OUTPUT_UNWRITABLE: &str = "output-unwritable";
+/// The host stopped the work because it was itself stopped more than once at this input.
+pub const INPUT_CRASHES_HOST: &str = "input-crashes-host";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_gives_only_codes_that_are_declared() {
+        let declared = |code: &str| code == "burned-in-risk";
+        assert_eq!(Code::from_fault_text("burned-in-risk: seen", declared, MALFORMED).as_str(), "burned-in-risk");
+        for text in ["no colon here", "doe-john: x", "19700101: x", ":", ""] {
+            assert_eq!(Code::from_fault_text(text, declared, MALFORMED).as_str(), MALFORMED, "{text}");
+        }
+    }
+}
