@@ -1,1 +1,11 @@
-//! martello-store
+//! What a device remembers: SQLite for state, and files that appear whole or not at all.
+//!
+//! [`Journal`] remembers which inputs of a run were started and which were completed, so that a run that was cut off
+//! goes on where it was. [`place`] makes outputs durable before the journal says that they exist.
+//!
+//! This crate knows nothing of bundles, pipelines or guests. Start with [`Journal`].
+
+mod journal;
+pub mod place;
+
+pub use journal::{Completed, Journal, JournalError, Outcome, Started, Tally};

@@ -1,1 +1,102 @@
-//! martello-telemetry
+//! Seen from inside: structured logs on standard error, and a trace file in which one input's way through the stages
+//! can be looked at.
+//!
+//! The crates below write events and spans with `tracing` and know nothing of where they go; a program calls
+//! [`start`] once. Identity and pixels never enter a field: types that hold them print a placeholder.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use tracing_chrome::{ChromeLayerBuilder, FlushGuard, TraceStyle};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where logs and traces go.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetryConfig {
+    /// The form of log lines on standard error.
+    pub log_format: LogFormat,
+    /// Which lines are written, in the directives of `tracing_subscriber::EnvFilter`, for example `info` or
+    /// `warn,martello_runtime=debug`. Empty stands for `warn`.
+    pub log_filter: String,
+    /// A file for spans in the Chrome trace event format, to be opened in Perfetto or `chrome://tracing`.
+    pub trace_file: Option<PathBuf>,
+}
+
+/// Telemetry at work. Dropping it completes the trace file.
+#[must_use = "the trace file is complete only when this is dropped"]
+#[derive(Default)]
+pub struct Telemetry {
+    _trace: Option<FlushGuard>,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
+
+/// Telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum TelemetryError {
+    #[error("reading the log filter `{filter}`")]
+    Filter { filter: String, source: tracing_subscriber::filter::ParseError },
+    #[error("creating the trace file `{path}`")]
+    TraceFile { path: PathBuf, source: io::Error },
+    #[error("telemetry was started before")]
+    Started,
+}
+
+/// Starts logs and traces for this process.
+///
+/// # Errors
+/// The filter cannot be read, the trace file cannot be created, or telemetry was started before.
+pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse(&config.log_filter)
+        .map_err(|source| TelemetryError::Filter { filter: config.log_filter.clone(), source })?;
+    let lines = match config.log_format {
+        LogFormat::Text => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_target(false)
+            .boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).boxed(),
+    };
+    let (trace, guard) = match &config.trace_file {
+        None => (None, None),
+        Some(path) => {
+            let file = File::create(path)
+                .map_err(|source| TelemetryError::TraceFile { path: path.clone(), source })?;
+            let (layer, guard) = ChromeLayerBuilder::new()
+                .writer(io::BufWriter::new(file))
+                .include_args(true)
+                .include_locations(false)
+                .trace_style(TraceStyle::Async)
+                .build();
+            // Spans down to INFO make the way of an input; what lies below is for the log.
+            (Some(layer.with_filter(LevelFilter::INFO)), Some(guard))
+        }
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(trace)
+        .try_init()
+        .map_err(|_already| TelemetryError::Started)?;
+    Ok(Telemetry { _trace: guard })
+}

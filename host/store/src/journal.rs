@@ -1,0 +1,345 @@
+//! The journal of a run: which inputs were started, which are complete, and the report line of each.
+//!
+//! INVARIANT: an input is `done` or `quarantined` in the journal only after its outputs are durable; the caller makes
+//! them so with [`crate::place`] and commits afterwards. Kept by `a_run_that_is_killed_goes_on_where_it_was` in
+//! the end-to-end tests.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use martello_vocab::Digest;
+use rusqlite::{Connection, OptionalExtension, params};
+use rustix::fs::{FlockOperation, flock};
+
+/// The version of the tables below.
+const SCHEMA: i64 = 1;
+
+/// The journal of one run: one bundle, one output folder.
+#[derive(Debug)]
+pub struct Journal {
+    /// `synchronous=FULL`: what it commits survives a power cut.
+    durable: Connection,
+    /// `synchronous=NORMAL`: what it commits survives the death of this process, which is all that counting starts
+    /// needs, and costs no fsync for each input.
+    marks: Connection,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// An input whose work begins.
+#[derive(Debug, Clone)]
+pub struct Started<'a> {
+    /// The id under which its outputs stand.
+    pub id: &'a str,
+    /// The file's name relative to the input folder.
+    pub name: &'a str,
+    /// Its content.
+    pub digest: Digest,
+    /// Length in bytes and time of last change in nanoseconds since 1970, to know it again without reading it.
+    pub fingerprint: (u64, i64),
+}
+
+/// How an input ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its outputs are there.
+    Done,
+    /// A copy stands in quarantine.
+    Quarantined,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Quarantined => "quarantine",
+        }
+    }
+}
+
+/// An input whose work is complete.
+#[derive(Debug, Clone)]
+pub struct Completed {
+    /// Its id.
+    pub id: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its line of the report: JSON without a line break.
+    pub line: String,
+}
+
+/// How many inputs ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Inputs whose outputs are there.
+    pub done: u64,
+    /// Inputs in quarantine.
+    pub quarantined: u64,
+}
+
+/// What can be wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum JournalError {
+    #[error("another process is working in this output folder (lock `{path}`)")]
+    Busy { path: PathBuf },
+    #[error("this output folder was begun with bundle {found}, not {expected}; choose another output folder")]
+    OtherBundle { found: String, expected: Digest },
+    #[error("the journal `{path}` has format {found}, this program knows format {SCHEMA}")]
+    OtherFormat { path: PathBuf, found: i64 },
+    #[error("working on the journal `{path}`")]
+    Database { path: PathBuf, source: rusqlite::Error },
+    #[error("opening the journal folder `{path}`")]
+    Folder { path: PathBuf, source: std::io::Error },
+}
+
+impl Journal {
+    /// Opens the journal in `folder`, or begins one for `bundle`.
+    ///
+    /// # Errors
+    /// Another process holds it, it belongs to another bundle or format, or the disk fails.
+    pub fn open(folder: &Path, bundle: &Digest) -> Result<Self, JournalError> {
+        let in_folder = |source| JournalError::Folder { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(in_folder)?;
+        let lock_path = folder.join("lock");
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(in_folder)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(JournalError::Busy { path: lock_path });
+        }
+        let path = folder.join("journal.sqlite");
+        let open = |synchronous: &str| -> rusqlite::Result<Connection> {
+            let connection = Connection::open(&path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(30))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            Ok(connection)
+        };
+        let in_database = |source| JournalError::Database { path: path.clone(), source };
+        let durable = open("FULL").map_err(in_database)?;
+        let found: i64 =
+            durable.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_database)?;
+        match found {
+            0 => begin(&durable, bundle).map_err(in_database)?,
+            SCHEMA => {}
+            found => return Err(JournalError::OtherFormat { path, found }),
+        }
+        let begun: String =
+            durable.query_row("SELECT bundle FROM run", [], |row| row.get(0)).map_err(in_database)?;
+        if begun != bundle.to_string() {
+            return Err(JournalError::OtherBundle { found: begun, expected: *bundle });
+        }
+        let marks = open("NORMAL").map_err(in_database)?;
+        Ok(Self { durable, marks, path, _lock: lock })
+    }
+
+    /// Whether an input of this name, length and time of change is complete, so that it need not be read again.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn is_complete(&self, name: &str, fingerprint: (u64, i64)) -> Result<bool, JournalError> {
+        self.marks
+            .prepare_cached(
+                "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3 AND outcome IS NOT NULL",
+            )
+            .and_then(|mut found| {
+                found.query_row(params![name, signed(fingerprint.0), fingerprint.1], |_| Ok(())).optional()
+            })
+            .map(|row| row.is_some())
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Counts a start of this input. Returns how often it was started, this start included, or `None` where it is
+    /// complete already.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn start(&self, input: &Started<'_>) -> Result<Option<u32>, JournalError> {
+        self.marks
+            .prepare_cached(
+                "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
+                 ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
+                   starts = starts + (outcome IS NULL)
+                 RETURNING starts, outcome IS NOT NULL",
+            )
+            .and_then(|mut insert| {
+                insert.query_row(
+                    params![
+                        input.id,
+                        input.name,
+                        input.digest.to_string(),
+                        signed(input.fingerprint.0),
+                        input.fingerprint.1
+                    ],
+                    |row| Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?)),
+                )
+            })
+            .map(|(starts, complete)| (!complete).then_some(starts))
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Takes back the start of inputs whose work was ended in good order before it was complete.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn take_back(&self, id: &str) -> Result<(), JournalError> {
+        self.marks
+            .execute("UPDATE input SET starts = max(starts - 1, 0) WHERE id = ?1 AND outcome IS NULL", [id])
+            .map(|_| ())
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Commits complete inputs, all or none, durably. An input that is complete already keeps its first line.
+    ///
+    /// # Errors
+    /// The database fails; nothing is committed then.
+    pub fn complete(&mut self, inputs: &[Completed]) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        let mut work = || -> rusqlite::Result<()> {
+            let transaction = self.durable.transaction()?;
+            {
+                let mut update = transaction.prepare_cached(
+                    "UPDATE input SET outcome = ?2, line = ?3,
+                       completed = (SELECT coalesce(max(completed), 0) + 1 FROM input)
+                     WHERE id = ?1 AND outcome IS NULL",
+                )?;
+                for input in inputs {
+                    update.execute(params![input.id, input.outcome.as_str(), input.line])?;
+                }
+            }
+            transaction.commit()
+        };
+        work().map_err(|source| JournalError::Database { path, source })
+    }
+
+    /// Calls `each` with the report line of every complete input, in the order of completion.
+    ///
+    /// # Errors
+    /// The database fails, or `each` does.
+    pub fn lines<E: From<JournalError>>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+        let failed = |source| E::from(self.failed(source));
+        let mut select = self
+            .durable
+            .prepare("SELECT line FROM input WHERE outcome IS NOT NULL ORDER BY completed")
+            .map_err(failed)?;
+        let mut rows = select.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let line: String = row.get(0).map_err(failed)?;
+            each(&line)?;
+        }
+        Ok(())
+    }
+
+    /// How many inputs ended how.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn tally(&self) -> Result<Tally, JournalError> {
+        self.durable
+            .query_row(
+                "SELECT count(*) FILTER (WHERE outcome = 'done'), count(*) FILTER (WHERE outcome = 'quarantine')
+                 FROM input",
+                [],
+                |row| Ok(Tally { done: row.get::<_, i64>(0)?.unsigned_abs(), quarantined: row.get::<_, i64>(1)?.unsigned_abs() }),
+            )
+            .map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> JournalError {
+        JournalError::Database { path: self.path.clone(), source }
+    }
+}
+
+fn begin(connection: &Connection, bundle: &Digest) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
+         CREATE TABLE input (
+           id TEXT PRIMARY KEY,
+           name TEXT NOT NULL,
+           digest TEXT NOT NULL,
+           length INTEGER NOT NULL,
+           changed INTEGER NOT NULL,
+           starts INTEGER NOT NULL,
+           outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
+           line TEXT,
+           completed INTEGER
+         ) STRICT, WITHOUT ROWID;
+         CREATE INDEX input_name ON input (name);
+         CREATE INDEX input_completed ON input (completed);
+         INSERT INTO run VALUES ('{bundle}');
+         PRAGMA user_version = {SCHEMA};
+         COMMIT;"
+    ))
+}
+
+/// SQLite's integers are signed; a file that long does not exist.
+fn signed(length: u64) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
+        Started { id, name, digest: Digest::of(name.as_bytes()), fingerprint: (3, 7) }
+    }
+
+    fn completed(id: &str, outcome: Outcome) -> Completed {
+        Completed { id: id.to_owned(), outcome, line: format!("{{\"id\":\"{id}\"}}") }
+    }
+
+    #[test]
+    fn what_was_completed_is_known_after_opening_again_and_not_done_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = Digest::of(b"bundle");
+        {
+            let mut journal = Journal::open(folder.path(), &bundle).unwrap();
+            assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(1));
+            assert_eq!(journal.start(&started("2", "b")).unwrap(), Some(1));
+            journal.complete(&[completed("2", Outcome::Quarantined)]).unwrap();
+        }
+        let mut journal = Journal::open(folder.path(), &bundle).unwrap();
+        assert!(journal.is_complete("b", (3, 7)).unwrap());
+        assert!(!journal.is_complete("b", (3, 8)).unwrap());
+        assert!(!journal.is_complete("a", (3, 7)).unwrap());
+        assert_eq!(journal.start(&started("2", "b")).unwrap(), None);
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(2), "the first start was cut off");
+        journal.complete(&[completed("1", Outcome::Done), completed("2", Outcome::Done)]).unwrap();
+        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
+        let mut lines = Vec::new();
+        journal
+            .lines(|line| {
+                lines.push(line.to_owned());
+                Ok::<(), JournalError>(())
+            })
+            .unwrap();
+        assert_eq!(lines, [r#"{"id":"2"}"#, r#"{"id":"1"}"#]);
+    }
+
+    #[test]
+    fn a_start_that_is_taken_back_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), &Digest::of(b"bundle")).unwrap();
+        journal.start(&started("1", "a")).unwrap();
+        journal.take_back("1").unwrap();
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn a_folder_begun_with_another_bundle_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Journal::open(folder.path(), &Digest::of(b"one")).unwrap());
+        let refused = Journal::open(folder.path(), &Digest::of(b"two"));
+        assert!(matches!(refused, Err(JournalError::OtherBundle { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn two_journals_of_one_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Journal::open(folder.path(), &Digest::of(b"one")).unwrap();
+        let second = Journal::open(folder.path(), &Digest::of(b"one"));
+        assert!(matches!(second, Err(JournalError::Busy { .. })), "{second:?}");
+    }
+}
