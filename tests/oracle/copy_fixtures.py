@@ -106,7 +106,7 @@ FIXTURES = {
         ("empty_charset_LEI.dcm", "test_files/empty_charset_LEI.dcm", "empty character set"),
     ],
     "Broken, or not quite DICOM": [
-        ("no_meta.dcm", "test_files/no_meta.dcm", "CT_small without preamble and file meta"),
+        ("no_meta.dcm", "test_files/no_meta.dcm", "CT_small without preamble and file meta, a stray byte ahead: to be refused"),
         ("no_meta_group_length.dcm", "test_files/no_meta_group_length.dcm", "file meta without group length"),
         ("meta_missing_tsyntax.dcm", "test_files/meta_missing_tsyntax.dcm", "file meta without transfer syntax"),
         ("ExplVR_LitEndNoMeta.dcm", "test_files/ExplVR_LitEndNoMeta.dcm", "bare data set, explicit little endian"),
