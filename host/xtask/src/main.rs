@@ -1,1 +1,49 @@
-fn main() {}
+//! `cargo xtask`: what a developer does with this repository, each a command that does its own set-up.
+//!
+//! `demo` and `test` need a stable Rust toolchain and a C compiler and nothing else.
+
+mod build;
+mod bundle;
+mod corpus;
+mod demo;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests, measures and shows Martello.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build everything and show it once: sign, verify, run, refuse, stop.
+    Demo(demo::DemoArgs),
+    /// Build everything and run all tests.
+    Test(test::TestArgs),
+    /// Build the components that ship for wasm32-wasip2.
+    Components,
+    /// Pack and sign the shipped pipeline with development keys into target/bundles.
+    Bundle,
+    /// Install what the interoperability tests compare with: dcmtk, dicom3tools, pydicom, ONNX Runtime.
+    Tools,
+    /// Fetch the whole set of DICOM test files that ship with pydicom into target/corpus.
+    Corpus,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Components => build::components().map(|()| ExitCode::SUCCESS),
+        Command::Bundle => bundle::imaging().map(|_bundle| ExitCode::SUCCESS),
+        Command::Tools => tools::install().map(|()| ExitCode::SUCCESS),
+        Command::Corpus => corpus::fetch().map(|_folder| ExitCode::SUCCESS),
+    }
+}

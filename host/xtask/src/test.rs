@@ -1,0 +1,41 @@
+//! `cargo xtask test`: builds everything and runs all tests.
+
+use std::process::ExitCode;
+
+use crate::{build, bundle, tools};
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestArgs {
+    /// Further arguments for the test runner, for example a filter.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
+    build::host()?;
+    build::components()?;
+    bundle::imaging()?;
+    // cargo-nextest is faster and isolates tests; plain `cargo test` runs the same ones.
+    let nextest = tools::which("cargo-nextest").is_some();
+    let mut test = build::cargo();
+    if nextest {
+        test.args(["nextest", "run"]);
+    } else {
+        test.arg("test");
+    }
+    test.args(["--locked", "--workspace"]).args(&args.rest);
+    if let Some(library) = tools::onnxruntime() {
+        test.env("MARTELLO_ONNXRUNTIME", library);
+    }
+    if let Some(python) = tools::python() {
+        test.env("MARTELLO_TEST_PYTHON", python);
+    }
+    build::say("running the tests");
+    build::check(&mut test)?;
+    if nextest {
+        // nextest runs no documentation tests.
+        build::check(build::cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,69 @@
+//! What the interoperability tests compare with, installed beside the build.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::build::{check, root, say, target};
+
+/// Debian packages with DICOM tools that somebody else wrote.
+const DEBIAN: [&str; 2] = ["dcmtk", "dicom3tools"];
+
+/// The Python environment of the tests.
+pub(crate) fn environment() -> PathBuf {
+    target().join("tools/venv")
+}
+
+/// Its interpreter, where it is installed.
+pub(crate) fn python() -> Option<PathBuf> {
+    Some(environment().join("bin/python")).filter(|python| python.exists())
+}
+
+/// ONNX Runtime's library of that environment, where it is installed.
+pub(crate) fn onnxruntime() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(environment().join("lib")).ok()?.flatten();
+    libraries
+        .flat_map(|python| std::fs::read_dir(python.path().join("site-packages/onnxruntime/capi")))
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name.starts_with("libonnxruntime.so")
+        })
+}
+
+/// Installs everything. Debian's packages want root.
+pub(crate) fn install() -> anyhow::Result<()> {
+    if ["dcmdump", "dciodvfy"].iter().any(|tool| which(tool).is_none()) {
+        say("installing dcmtk and dicom3tools from Debian");
+        let apt = || {
+            let mut apt = Command::new("apt-get");
+            apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]);
+            apt
+        };
+        check(apt().arg("update"))?;
+        check(apt().args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN))?;
+    }
+    let requirements = root().join("tests/oracle/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements).context("reading tests/oracle/requirements.txt")?;
+    let installed = environment().join("installed.txt");
+    if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    say("installing pydicom, numpy and ONNX Runtime from PyPI");
+    check(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment()))?;
+    check(
+        Command::new(environment().join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements),
+    )?;
+    std::fs::write(&installed, wanted).context("noting what was installed")
+}
+
+/// Where a program is on the path.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
