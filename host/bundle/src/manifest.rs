@@ -35,6 +35,69 @@ pub struct Manifest {
     /// What the bundle wants of the device beyond running its stages. The device's policy intersects it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
+    /// The lowest security version to which a device that runs this bundle may still go back. Unset: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_rollback_to: Option<u32>,
+    /// On which devices it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compat: Option<Compat>,
+    /// What it must show on trial before a device commits to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// The software bill of materials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<PinnedFile>,
+    /// How it was made (for example an in-toto statement).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<PinnedFile>,
+}
+
+/// On which devices a bundle runs. Whatever is unset or empty is not asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compat {
+    /// Versions of the host (a requirement as Cargo writes it, for example `>=0.1, <0.3`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_semver: Option<String>,
+    /// Processor architectures, for example `x86_64`, `aarch64`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arch: Vec<Name>,
+    /// Accelerators of which the device must have one, for example `cuda`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accel: Vec<Name>,
+    /// The de-identification profile that it follows, for example `ps3.15-2026c`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dicom_profile: Option<Name>,
+    /// The version of the findings' schema that it writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_schema: Option<u32>,
+}
+
+/// What a bundle must show on trial before a device commits to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Payloads that must have gone through the pipeline. At least 1.
+    pub probes: u32,
+    /// Time within which they must, in seconds. At least 1.
+    pub window_s: u64,
+    /// The greatest share of payloads at which a stage may trap. 0 to 1.
+    pub max_trap_rate: f64,
+    /// The greatest 95th percentile of the time for a payload, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<u64>,
+}
+
+/// A document that goes with the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedFile {
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Length of the file.
+    pub size: ByteCount,
+    /// IANA media type.
+    pub media_type: String,
 }
 
 /// A component of a bundle.

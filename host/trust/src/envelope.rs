@@ -86,7 +86,9 @@ impl Envelope {
         let (Some(Value::Object(statement)), Some(Value::List(list)), true) =
             (members.remove("signed"), members.remove("signatures"), members.is_empty())
         else {
-            return Err(TrustError::Envelope("its members must be the object `signed` and the list `signatures`"));
+            return Err(TrustError::Envelope(
+                "its members must be the object `signed` and the list `signatures`",
+            ));
         };
         let kind = statement.get(KIND).and_then(Value::as_text).unwrap_or_default();
         if kind != T::KIND {
@@ -154,7 +156,11 @@ impl Envelope {
         }
         let found = u32::try_from(signers.len()).unwrap_or(u32::MAX);
         if found < keys.threshold() {
-            return Err(TrustError::BelowThreshold { role: role.clone(), found, threshold: keys.threshold() });
+            return Err(TrustError::BelowThreshold {
+                role: role.clone(),
+                found,
+                threshold: keys.threshold(),
+            });
         }
         let mut signers: Vec<KeyId> = signers.into_values().collect();
         signers.sort_unstable();
@@ -175,7 +181,8 @@ fn read_signature(value: Value) -> Result<(KeyId, Vec<u8>), TrustError> {
     else {
         return Err(TrustError::Envelope("a signature's members must be the texts `keyid` and `sig`"));
     };
-    let id = id.parse().map_err(|_| TrustError::Envelope("a signature's `keyid` is not 64 hexadecimal digits"))?;
+    let id =
+        id.parse().map_err(|_| TrustError::Envelope("a signature's `keyid` is not 64 hexadecimal digits"))?;
     match from_hex(&signature) {
         Some(bytes) if bytes.len() <= LONGEST_SIGNATURE => Ok((id, bytes)),
         _ => Err(TrustError::Envelope("a signature's `sig` is not lower-case hexadecimal, or is too long")),

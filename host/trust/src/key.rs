@@ -159,9 +159,8 @@ impl SigningKey {
     /// [`KeyError::Private`] where the key cannot be read out of the provider.
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         // RFC 8410 section 7: the prefix of a version 1 structure, before the 32 bytes of the seed.
-        const PREFIX: [u8; 16] = [
-            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-        ];
+        const PREFIX: [u8; 16] =
+            [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
         let seed = self.0.seed().map_err(|_| KeyError::Private)?;
         let seed = seed.as_be_bytes().map_err(|_| KeyError::Private)?;
         let mut der = Zeroizing::new(Vec::with_capacity(PREFIX.len() + 32));
@@ -190,7 +189,11 @@ impl fmt::Debug for SigningKey {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|nibble| char::from_digit(nibble.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+        .collect()
 }
 
 /// Reads lower-case hexadecimal digits; upper case is refused so that a value has one text.

@@ -21,6 +21,6 @@ mod trusted;
 pub use envelope::{Envelope, SignedDocument, verify};
 pub use error::TrustError;
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
-pub use root::{Role, RootDocument, RoleKeys, TrustRoot};
+pub use root::{Role, RoleKeys, RootDocument, TrustRoot};
 pub use time::{Timestamp, TimestampError};
 pub use trusted::{Blob, Pins, Trusted, Verification};

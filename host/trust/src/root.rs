@@ -145,7 +145,12 @@ impl SignedDocument for RootDocument {
             return Err("`keys` is not an object".to_owned());
         };
         let keys = fields.keys.into_keys().filter_map(|id| Some((id, objects.get(&id.to_string())?.clone())));
-        Ok(Self { version: fields.version, expires: fields.expires, keys: keys.collect(), roles: fields.roles })
+        Ok(Self {
+            version: fields.version,
+            expires: fields.expires,
+            keys: keys.collect(),
+            roles: fields.roles,
+        })
     }
 }
 

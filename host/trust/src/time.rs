@@ -22,6 +22,9 @@ const LAST: u64 = 253_402_300_799;
 const DAY: u64 = 86_400;
 
 impl Timestamp {
+    /// 9999-12-31T23:59:59Z.
+    pub const LAST: Self = Self(LAST);
+
     /// So many seconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
