@@ -85,6 +85,8 @@ pub const INPUT_TOO_LARGE: &str = "input-too-large";
 pub const OUTPUT_UNWRITABLE: &str = "output-unwritable";
 /// The host stopped the work because it was itself stopped more than once at this input.
 pub const INPUT_CRASHES_HOST: &str = "input-crashes-host";
+/// The host itself failed while it served the guest; the local log says where.
+pub const HOST_FAULT: &str = "host-fault";
 
 #[cfg(test)]
 mod tests {
@@ -93,7 +95,10 @@ mod tests {
     #[test]
     fn a_guest_gives_only_codes_that_are_declared() {
         let declared = |code: &str| code == "burned-in-risk";
-        assert_eq!(Code::from_fault_text("burned-in-risk: seen", declared, MALFORMED).as_str(), "burned-in-risk");
+        assert_eq!(
+            Code::from_fault_text("burned-in-risk: seen", declared, MALFORMED).as_str(),
+            "burned-in-risk"
+        );
         for text in ["no colon here", "doe-john: x", "19700101: x", ":", ""] {
             assert_eq!(Code::from_fault_text(text, declared, MALFORMED).as_str(), MALFORMED, "{text}");
         }

@@ -1,0 +1,109 @@
+//! Which interfaces a component may import: deny by default.
+
+use std::collections::BTreeSet;
+
+/// An interface package beyond the baseline that may be granted to a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImportGrant {
+    /// `wasi:filesystem`. What it reaches is granted apart, folder by folder; a stage reaches nothing.
+    Filesystem,
+    /// `wasi:sockets`. Every address is refused.
+    Sockets,
+    /// `wasi:http`. Outgoing requests are refused.
+    Http,
+}
+
+/// What a component may import beyond the baseline, and what its manifest says that it imports.
+#[derive(Debug, Clone, Default)]
+pub struct ImportGrants {
+    /// The interfaces granted.
+    pub granted: BTreeSet<ImportGrant>,
+    /// The imports as the signed manifest lists them; a component that imports anything else is refused. None for a
+    /// component without a manifest of its own.
+    pub declared: Option<Vec<String>>,
+}
+
+impl ImportGrants {
+    /// The baseline, and the imports as the manifest lists them.
+    pub fn declared(imports: &[String]) -> Self {
+        Self { granted: BTreeSet::new(), declared: Some(imports.to_vec()) }
+    }
+
+    /// The same with one more grant.
+    #[must_use]
+    pub fn with(mut self, grant: ImportGrant) -> Self {
+        self.granted.insert(grant);
+        self
+    }
+
+    /// Checks one import.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) fn check(&self, import: &str, world: &[&str]) -> Result<(), ImportRefusal> {
+        if let Some(declared) = &self.declared
+            && !declared.iter().any(|declared| declared == import)
+        {
+            return Err(ImportRefusal::Undeclared);
+        }
+        let starts = |prefix: &&str| import.starts_with(*prefix);
+        if BASELINE.iter().any(|prefix| starts(prefix)) || world.iter().any(|prefix| starts(prefix)) {
+            return Ok(());
+        }
+        match GRANTABLE.iter().find(|(prefix, _)| starts(prefix)) {
+            Some((_, grant)) if self.granted.contains(grant) => Ok(()),
+            Some((_, grant)) => Err(ImportRefusal::NotGranted(*grant)),
+            None => Err(ImportRefusal::Unknown),
+        }
+    }
+}
+
+/// What every component may import. Nothing here reaches beyond the instance: the environment is empty, standard
+/// output goes to the log.
+const BASELINE: &[&str] = &["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/"];
+
+const GRANTABLE: &[(&str, ImportGrant)] = &[
+    ("wasi:filesystem/", ImportGrant::Filesystem),
+    ("wasi:sockets/", ImportGrant::Sockets),
+    ("wasi:http/", ImportGrant::Http),
+];
+
+/// Why an import is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ImportRefusal {
+    /// The manifest does not list it.
+    #[error("the manifest does not declare it")]
+    Undeclared,
+    /// It could be granted and is not.
+    #[error("it is not granted ({0:?})")]
+    NotGranted(ImportGrant),
+    /// The host does not have it.
+    #[error("this host does not provide it")]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reaches_out_needs_a_grant_and_unknown_imports_never_pass() {
+        let none = ImportGrants::default();
+        assert_eq!(none.check("wasi:clocks/wall-clock@0.2.12", &[]), Ok(()));
+        assert_eq!(
+            none.check("wasi:sockets/tcp@0.2.12", &[]),
+            Err(ImportRefusal::NotGranted(ImportGrant::Sockets))
+        );
+        assert_eq!(none.clone().with(ImportGrant::Sockets).check("wasi:sockets/tcp@0.2.12", &[]), Ok(()));
+        assert_eq!(none.check("wasi:nn/graph@0.2.0", &[]), Err(ImportRefusal::Unknown));
+        assert_eq!(none.check("wasi:nn/graph@0.2.0", &["wasi:nn/"]), Ok(()));
+        assert_eq!(none.check("wasi:clocksmith/x", &[]), Err(ImportRefusal::Unknown));
+    }
+
+    #[test]
+    fn an_import_that_the_manifest_does_not_list_is_refused_even_from_the_baseline() {
+        let grants = ImportGrants::declared(&["wasi:io/poll@0.2.12".to_owned()]);
+        assert_eq!(grants.check("wasi:io/poll@0.2.12", &[]), Ok(()));
+        assert_eq!(grants.check("wasi:io/streams@0.2.12", &[]), Err(ImportRefusal::Undeclared));
+    }
+}

@@ -1,0 +1,295 @@
+//! Guests' lines in the local log: bounded in length and in sum, whatever way they come.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use martello_vocab::ByteCount;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The longest line, in bytes (`martello:pipeline/log`).
+pub const LONGEST_LINE: usize = 4 << 10;
+
+/// What a guest may put into a standard stream at once.
+const STREAM_PERMIT: usize = 64 << 10;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Where guests' lines go.
+pub trait GuestLog: Send + Sync + 'static {
+    /// Takes a line of at most [`LONGEST_LINE`] bytes. Control characters are gone.
+    fn line(&self, level: LogLevel, line: &str);
+}
+
+/// Writes guests' lines to the log of the process, with the id of what the guest works on.
+#[derive(Debug, Clone)]
+pub struct TracingLog {
+    /// The id of the job, for every line.
+    pub trace: String,
+}
+
+impl GuestLog for TracingLog {
+    fn line(&self, level: LogLevel, line: &str) {
+        let trace = self.trace.as_str();
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "guest", trace, line, "guest says"),
+            LogLevel::Debug => tracing::debug!(target: "guest", trace, line, "guest says"),
+            LogLevel::Info => tracing::info!(target: "guest", trace, line, "guest says"),
+            LogLevel::Warn => tracing::warn!(target: "guest", trace, line, "guest says"),
+            LogLevel::Error => tracing::error!(target: "guest", trace, line, "guest says"),
+        }
+    }
+}
+
+/// The log of one instance with its budget.
+#[derive(Clone)]
+pub(crate) struct BudgetedLog(Arc<Mutex<State>>);
+
+struct State {
+    sink: Arc<dyn GuestLog>,
+    budget: u64,
+    kept: u64,
+    dropped: u64,
+    /// Unfinished lines of standard output and standard error.
+    partial: [Vec<u8>; 2],
+}
+
+impl BudgetedLog {
+    pub(crate) fn new(sink: Arc<dyn GuestLog>, budget: ByteCount) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            sink,
+            budget: budget.0,
+            kept: 0,
+            dropped: 0,
+            partial: [Vec::new(), Vec::new()],
+        })))
+    }
+
+    pub(crate) fn line(&self, level: LogLevel, line: &str) {
+        self.state().line(level, line);
+    }
+
+    /// Writes out unfinished lines. Returns the bytes kept and the number of lines dropped.
+    pub(crate) fn finish(&self) -> (ByteCount, u64) {
+        let mut state = self.state();
+        for stream in [Stream::Output, Stream::Error] {
+            state.end_line(stream);
+        }
+        (ByteCount(state.kept), state.dropped)
+    }
+
+    pub(crate) fn stream(&self, stream: Stream) -> LogStream {
+        LogStream { log: self.clone(), stream }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn line(&mut self, level: LogLevel, line: &str) {
+        let line = cut(line);
+        let after = self.kept.saturating_add(line.len() as u64);
+        if after > self.budget {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.kept = after;
+        if line.chars().any(char::is_control) {
+            let clean: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            self.sink.line(level, &clean);
+        } else {
+            self.sink.line(level, line);
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let [output, error] = &mut self.partial;
+        let partial = match stream {
+            Stream::Output => std::mem::take(output),
+            Stream::Error => std::mem::take(error),
+        };
+        if !partial.is_empty() {
+            self.line(stream.level(), &String::from_utf8_lossy(&partial));
+        }
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        for (index, part) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            if index > 0 {
+                self.end_line(stream);
+            }
+            let [output, error] = &mut self.partial;
+            let partial = match stream {
+                Stream::Output => output,
+                Stream::Error => error,
+            };
+            let room = LONGEST_LINE.saturating_sub(partial.len());
+            partial.extend_from_slice(part.get(..room).unwrap_or(part));
+        }
+    }
+}
+
+/// The longest beginning that is a line's length at most and whole characters.
+fn cut(line: &str) -> &str {
+    line.get(..line.floor_char_boundary(LONGEST_LINE)).unwrap_or(line)
+}
+
+impl fmt::Debug for BudgetedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BudgetedLog").finish_non_exhaustive()
+    }
+}
+
+/// One of a program's standard streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Output,
+    Error,
+}
+
+impl Stream {
+    const fn level(self) -> LogLevel {
+        match self {
+            Self::Output => LogLevel::Info,
+            Self::Error => LogLevel::Warn,
+        }
+    }
+}
+
+/// A standard stream that ends in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogStream {
+    log: BudgetedLog,
+    stream: Stream,
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.log.state().write(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STREAM_PERMIT)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for LogStream {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.log.state().write(self.stream, bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Recorded(Mutex<Vec<String>>);
+
+    impl GuestLog for Recorded {
+        fn line(&self, _: LogLevel, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    fn log(budget: u64) -> (Arc<Recorded>, BudgetedLog) {
+        let recorded = Arc::new(Recorded::default());
+        (Arc::clone(&recorded), BudgetedLog::new(recorded, ByteCount(budget)))
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        let (recorded, log) = log(1 << 20);
+        log.line(LogLevel::Info, &format!("x{}", "é".repeat(LONGEST_LINE)));
+        let line = recorded.0.lock().unwrap()[0].clone();
+        assert_eq!(line.len(), LONGEST_LINE - 1);
+    }
+
+    #[test]
+    fn lines_beyond_the_budget_are_dropped_and_counted() {
+        let (recorded, log) = log(10);
+        for _ in 0..4 {
+            log.line(LogLevel::Info, "12345");
+        }
+        assert_eq!(recorded.0.lock().unwrap().len(), 2);
+        assert_eq!(log.finish(), (ByteCount(10), 2));
+    }
+
+    #[test]
+    fn standard_streams_come_line_by_line_and_without_control_characters() {
+        let (recorded, log) = log(1 << 20);
+        let mut out = log.stream(Stream::Output);
+        OutputStream::write(&mut out, Bytes::from_static(b"one\ntw")).unwrap();
+        OutputStream::write(&mut out, Bytes::from_static(b"o\x1b[2J\nrest")).unwrap();
+        log.finish();
+        assert_eq!(*recorded.0.lock().unwrap(), ["one", "two [2J", "rest"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_does_not_grow_without_bound() {
+        let (_recorded, log) = log(1 << 20);
+        let mut out = log.stream(Stream::Error);
+        for _ in 0..1000 {
+            OutputStream::write(&mut out, Bytes::from(vec![b'x'; 1 << 10])).unwrap();
+        }
+        assert!(log.state().partial[1].len() <= LONGEST_LINE);
+    }
+}
