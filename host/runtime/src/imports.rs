@@ -72,13 +72,13 @@ const GRANTABLE: &[(&str, ImportGrant)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImportRefusal {
     /// The manifest does not list it.
-    #[error("the manifest does not declare it")]
+    #[error("not in the manifest")]
     Undeclared,
     /// It could be granted and is not.
-    #[error("it is not granted ({0:?})")]
+    #[error("not granted")]
     NotGranted(ImportGrant),
     /// The host does not have it.
-    #[error("this host does not provide it")]
+    #[error("not provided by this host")]
     Unknown,
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Start with [`Runtime`], then [`StageCall`]. The limits are kept in `meter.rs`, the cache of native code in `native`.
 
+mod command;
 mod config;
 mod engine;
 mod guest;
@@ -25,9 +26,11 @@ mod threads;
 mod ticker;
 mod wasi;
 
+pub use command::{CommandCall, CommandComponent, CommandFailure, CommandReport, FolderAccess, FolderGrant};
 pub use config::RuntimeConfig;
 pub use engine::engine_config;
 pub use guest::Guest;
+pub use http::{HttpComponent, HttpConfig, HttpFailure, serve};
 pub use imports::{ImportGrant, ImportGrants, ImportRefusal};
 pub use log::{GuestLog, LONGEST_LINE, LogLevel, TracingLog};
 pub use meter::Usage;

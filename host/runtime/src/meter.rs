@@ -77,10 +77,19 @@ pub(crate) struct Abandonment {
     notify: Notify,
 }
 
+/// Declares, when dropped, that nobody waits any more.
+pub(crate) struct Waiting(Arc<Abandonment>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.flag.store(true, Ordering::Release);
+        self.0.notify.notify_one();
+    }
+}
+
 impl Abandonment {
-    pub(crate) fn declare(&self) {
-        self.flag.store(true, Ordering::Release);
-        self.notify.notify_one();
+    pub(crate) fn while_waited_for(self: &Arc<Self>) -> Waiting {
+        Waiting(Arc::clone(self))
     }
 
     pub(crate) async fn declared(&self) {

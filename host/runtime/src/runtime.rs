@@ -61,6 +61,7 @@ pub(crate) struct Shared<X: Extension> {
     pub(crate) native: NativeCode,
     pub(crate) spool_folder: Arc<Path>,
     pub(crate) memory_ceiling: ByteCount,
+    pub(crate) shared_instances: usize,
     pub(crate) extension: X,
 }
 
@@ -96,12 +97,10 @@ pub enum LoadError {
         ceiling: ByteCount,
     },
     /// It imports what it may not.
-    #[error("import `{import}` is refused: {refusal}")]
-    Import {
-        /// The import.
-        import: String,
-        /// Why.
-        refusal: ImportRefusal,
+    #[error("refused imports: {}", list(&refused.iter().map(|(import, why)| format!("`{import}` ({why})")).collect::<Vec<_>>()))]
+    Imports {
+        /// Each import that is refused, and why. Never empty.
+        refused: Vec<(String, ImportRefusal)>,
     },
     /// It is of another world.
     #[error("component does not export `{expected}`; it exports {}", list(.exports))]
@@ -136,10 +135,11 @@ impl<X: Extension> Runtime<X> {
         let ticker = Ticker::start(&engine, config.tick).map_err(RuntimeError::Ticker)?;
         let threads = GuestThreads::start(config.guest_threads).map_err(RuntimeError::Threads)?;
         let memory_ceiling = config.memory_ceiling;
+        let shared_instances = usize::try_from(config.shared_instances).unwrap_or(usize::MAX);
         let spool_folder = spool.into();
-        Ok(Self {
-            shared: Arc::new(Shared { threads, ticker, engine, native, spool_folder, memory_ceiling, extension }),
-        })
+        let shared =
+            Shared { threads, ticker, engine, native, spool_folder, memory_ceiling, shared_instances, extension };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Makes a stage of a component: native code is taken from the cache or compiled, imports are checked.
@@ -155,7 +155,7 @@ impl<X: Extension> Runtime<X> {
     ) -> Result<StageComponent<X>, LoadError> {
         let extension = self.shared.extension.interfaces();
         let world: Vec<&str> = extension.iter().copied().chain([stage::link::PACKAGE]).collect();
-        let pre = self.prepare(component, limits, grants, &world, &[stage::EXPORT], |linker| {
+        let pre = self.prepare(component, limits, grants, &world, stage::EXPORT, |linker| {
             stage::link::link(linker)
         })?;
         let pre = StageHostPre::new(pre).map_err(LoadError::Link)?;
@@ -169,7 +169,7 @@ impl<X: Extension> Runtime<X> {
         limits: &Limits,
         grants: &ImportGrants,
         world: &[&str],
-        exports: &[&'static str],
+        export: &'static str,
         link: impl FnOnce(&mut Linker<Guest<X::State>>) -> wasmtime::Result<()>,
     ) -> Result<wasmtime::component::InstancePre<Guest<X::State>>, LoadError> {
         let limits = limits.clone().checked()?;
@@ -179,7 +179,7 @@ impl<X: Extension> Runtime<X> {
         }
         let (component, origin) = self.shared.native.component(&self.shared.engine, wasm)?;
         tracing::debug!(component = %wasm.digest(), ?origin, "native code is there");
-        self.check(&component, grants, world, exports)?;
+        self.check(&component, grants, world, export)?;
         let mut linker = Linker::new(&self.shared.engine);
         crate::wasi::link(&mut linker, grants).map_err(LoadError::Link)?;
         link(&mut linker).map_err(LoadError::Link)?;
@@ -192,22 +192,19 @@ impl<X: Extension> Runtime<X> {
         component: &Component,
         grants: &ImportGrants,
         world: &[&str],
-        expected: &[&'static str],
+        expected: &'static str,
     ) -> Result<(), LoadError> {
         let types = component.component_type();
         let engine = &self.shared.engine;
         let exports: Vec<String> = types.exports(engine).map(|(name, _)| name.to_owned()).collect();
-        for &expected in expected {
-            if !exports.iter().any(|export| matches_version(export, expected)) {
-                return Err(LoadError::WrongWorld { expected, exports });
-            }
+        if !exports.iter().any(|export| matches_version(export, expected)) {
+            return Err(LoadError::WrongWorld { expected, exports });
         }
-        for (import, _) in types.imports(engine) {
-            grants
-                .check(import, world)
-                .map_err(|refusal| LoadError::Import { import: import.to_owned(), refusal })?;
-        }
-        Ok(())
+        let refused: Vec<_> = types
+            .imports(engine)
+            .filter_map(|(import, _)| Some((import.to_owned(), grants.check(import, world).err()?)))
+            .collect();
+        if refused.is_empty() { Ok(()) } else { Err(LoadError::Imports { refused }) }
     }
 }
 

@@ -182,15 +182,13 @@ impl<X: Extension> StageComponent<X> {
         };
         let (reply, result) = tokio::sync::oneshot::channel();
         let abandonment = Arc::new(Abandonment::default());
-        let waiting = Waiting(Arc::clone(&abandonment));
+        let _waiting = abandonment.while_waited_for();
         let component = self.clone();
         self.shared.threads.submit(slot, move |runtime| {
             // Nobody waiting is no error: the caller gave up.
             let _ = reply.send(component.run(runtime, call, abandonment));
         });
-        let result = result.await.unwrap_or_else(|_| Err(host_fault("the host panicked while it served the guest")));
-        drop(waiting);
-        result
+        result.await.unwrap_or_else(|_| Err(host_fault("the host panicked while it served the guest")))
     }
 
     fn run(
@@ -263,17 +261,8 @@ impl<X: Extension> fmt::Debug for StageComponent<X> {
     }
 }
 
-/// Declares, when dropped, that nobody waits any more.
-struct Waiting(Arc<Abandonment>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.declare();
-    }
-}
-
 /// WASI that reaches nothing: no environment, no arguments, no folders, no network; standard output goes to the log.
-fn closed_wasi(log: &BudgetedLog) -> WasiCtx {
+pub(crate) fn closed_wasi(log: &BudgetedLog) -> WasiCtx {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(log.stream(Stream::Output)).stderr(log.stream(Stream::Error)).max_random_size(1 << 20);
     wasi.allow_tcp(false).allow_udp(false);

@@ -1,0 +1,221 @@
+//! The `wasi:http/proxy` world: a fresh instance answers each request.
+//!
+//! Guests run on the workers of the async runtime that serves the connections and yield at every tick, so that they
+//! share it fairly. Whoever serves other things too gives them a runtime of their own.
+
+mod server;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
+use hyper::{Request, Response};
+use martello_trust::{Blob, Trusted};
+use martello_vocab::{ByteCount, Code, Limits, code};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView};
+
+use crate::guest::Guest;
+use crate::imports::{ImportGrant, ImportGrants};
+use crate::log::{BudgetedLog, TracingLog};
+use crate::meter::{Abandonment, Breach, Meter, Placement};
+use crate::runtime::{Extension, LoadError, Runtime, Shared};
+use crate::stage::{StageState, closed_wasi, root_causes, trap_code};
+pub use server::{HttpConfig, serve};
+
+/// The export that makes a component answer HTTP requests, of whatever 0.2 version.
+const EXPORT: &str = "wasi:http/incoming-handler";
+
+/// A component that answers HTTP requests. Cloning it is cheap.
+pub struct HttpComponent<X: Extension> {
+    shared: Arc<Shared<X>>,
+    pre: ProxyPre<Guest<X::State>>,
+    limits: Limits,
+    instances: Arc<Semaphore>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HttpFailure {
+    /// As many instances are alive as may be.
+    #[error("too many requests at once")]
+    Busy,
+    /// The request cannot be handed to a guest.
+    #[error("request cannot be handed to the guest: {0}")]
+    Unfit(String),
+    /// The guest answered with an error of its own.
+    #[error("guest answered with {0}")]
+    Guest(String),
+    /// The guest trapped, ran into a limit, or ended without an answer.
+    #[error("guest failed with `{code}`: {detail}")]
+    Stopped {
+        /// The limit, or the trap.
+        code: Code,
+        /// For the local log.
+        detail: String,
+    },
+}
+
+impl<X: Extension> Runtime<X> {
+    /// Makes an HTTP component. As [`Runtime::load`], but for the world `wasi:http/proxy`.
+    ///
+    /// # Errors
+    /// Why the component is refused.
+    pub fn load_http(
+        &self,
+        component: &Trusted<Blob>,
+        limits: &Limits,
+        grants: ImportGrants,
+    ) -> Result<HttpComponent<X>, LoadError> {
+        let grants = grants.with(ImportGrant::Http);
+        let world = self.shared.extension.interfaces();
+        let pre = self.prepare(component, limits, &grants, world, EXPORT, |_| Ok(()))?;
+        Ok(HttpComponent {
+            shared: Arc::clone(&self.shared),
+            pre: ProxyPre::new(pre).map_err(LoadError::Link)?,
+            limits: limits.clone(),
+            instances: Arc::new(Semaphore::new(self.shared.shared_instances)),
+        })
+    }
+}
+
+impl<X: Extension> HttpComponent<X> {
+    /// Answers one request in a fresh instance. Must be called inside a tokio runtime. Dropping the future stops the
+    /// guest; once there is a response, the guest goes on until it has written the body or reaches a limit.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn handle<B>(
+        &self,
+        request: Request<B>,
+        request_bytes: ByteCount,
+        state: X::State,
+    ) -> Result<Response<WasiBody>, HttpFailure>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let instance = Arc::clone(&self.instances).try_acquire_owned().map_err(|_| HttpFailure::Busy)?;
+        let limits = self.limits.clone();
+        let log = BudgetedLog::new(Arc::new(TracingLog { trace: "http".to_owned() }), limits.log_bytes);
+        let output_bytes = limits.output_bytes;
+        let meter = Meter::start(limits, Placement::SharedWorker, Arc::new(Abandonment::default()));
+        let guest = Guest::new(closed_wasi(&log), meter, log, StageState::empty(&self.shared.spool_folder), state);
+        let mut store = guest.into_store(&self.shared.engine, Placement::SharedWorker);
+        let (sender, receiver) = oneshot::channel();
+        let request = request.map(|body| limited(body, request_bytes, Error::HttpRequestBodySize(None)));
+        let unfit = |error: wasmtime::Error| HttpFailure::Unfit(format!("{error:#}"));
+        let request = store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unfit)?;
+        let out = store.data_mut().http().new_response_outparam(sender).map_err(unfit)?;
+        let (pre, shared) = (self.pre.clone(), Arc::clone(&self.shared));
+        let mut task = StoppedOnDrop(Some(tokio::spawn(async move {
+            let _instance = instance;
+            let _running = shared.ticker.running();
+            let deadline = store.data().deadline();
+            let work = async {
+                let proxy = pre.instantiate_async(&mut store).await?;
+                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            };
+            let ended = tokio::time::timeout_at(deadline.into(), work).await;
+            let mut guest = store.into_data();
+            let ended = ended.unwrap_or_else(|_| Err(guest.meter.stop(Breach::Deadline).into()));
+            guest.usage();
+            ended.map_err(|error| {
+                let failure = HttpFailure::Stopped {
+                    code: trap_code(&error, guest.meter.breach()),
+                    detail: root_causes(&error),
+                };
+                tracing::warn!(%failure, "HTTP guest stopped");
+                failure
+            })
+        })));
+        match receiver.await {
+            Ok(Ok(response)) => {
+                drop(task.release());
+                Ok(response.map(|body| limited(body, output_bytes, Error::HttpResponseBodySize(None))))
+            }
+            Ok(Err(error)) => Err(HttpFailure::Guest(format!("{error:?}"))),
+            // The sender went down with the guest: the task says why.
+            Err(_) => Err(ended(task.release()).await),
+        }
+    }
+}
+
+async fn ended(task: Option<JoinHandle<Result<(), HttpFailure>>>) -> HttpFailure {
+    let stopped = |code: &'static str, detail: &str| HttpFailure::Stopped { code: Code::of(code), detail: detail.to_owned() };
+    match task {
+        None => stopped(code::HOST_FAULT, "the guest's task is gone"),
+        Some(task) => match task.await {
+            Ok(Err(failure)) => failure,
+            Ok(Ok(())) => stopped(code::GUEST_CONTRACT, "the guest ended without an answer"),
+            Err(error) => stopped(code::HOST_FAULT, &error.to_string()),
+        },
+    }
+}
+
+impl<X: Extension> Clone for HttpComponent<X> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            pre: self.pre.clone(),
+            limits: self.limits.clone(),
+            instances: Arc::clone(&self.instances),
+        }
+    }
+}
+
+impl<X: Extension> fmt::Debug for HttpComponent<X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpComponent").finish_non_exhaustive()
+    }
+}
+
+fn limited<B>(body: B, most: ByteCount, error: Error) -> WasiBody
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut error = Some(error);
+    Limited::new(body, most.as_usize())
+        .map_err(move |_| error.take().unwrap_or(Error::ConnectionTerminated))
+        .boxed_unsync()
+}
+
+/// A guest's task that ends with the future that waits for its answer.
+struct StoppedOnDrop<T>(Option<JoinHandle<T>>);
+
+impl<T> StoppedOnDrop<T> {
+    /// Takes the task out of this guard's hands; its own deadline ends it.
+    fn release(&mut self) -> Option<JoinHandle<T>> {
+        self.0.take()
+    }
+}
+
+impl<T> Drop for StoppedOnDrop<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Refuses every outgoing request.
+pub(crate) struct NoEgress;
+
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for NoEgress {
+    fn send_request(
+        &mut self,
+        _request: Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _body: Io,
+    ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<(Response<WasiBody>, Io)>> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}

@@ -1,0 +1,151 @@
+//! Connections: HTTP/1.1 on hyper, bounded in number, in time and in bytes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::RETRY_AFTER;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use martello_vocab::ByteCount;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use wasmtime_wasi_http::WasiBody;
+
+use super::{HttpComponent, HttpFailure};
+use crate::runtime::Extension;
+
+/// How long accepting waits after the system had no descriptor or memory for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How connections are served.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// How many connections are open at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long a client may take for the head of a request. A connection that rests is closed after it too.
+    pub header_timeout: Duration,
+    /// The largest request body.
+    pub request_bytes: ByteCount,
+    /// How long open requests may go on after shutdown was asked for.
+    pub shutdown: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            header_timeout: Duration::from_secs(10),
+            request_bytes: ByteCount::mebibytes(16),
+            shutdown: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves connections until `shutdown` completes, then lets open requests end. `state` makes the extension's state
+/// for each request.
+pub async fn serve<X: Extension>(
+    listener: TcpListener,
+    component: HttpComponent<X>,
+    config: HttpConfig,
+    state: impl Fn() -> X::State + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopping) = watch::channel(());
+    let slots = Arc::new(Semaphore::new(config.connections));
+    let service = Arc::new(Service { component, config, state });
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let slot = tokio::select! {
+            () = &mut shutdown => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let stream = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        while connections.try_join_next().is_some() {}
+        let (service, stopping) = (Arc::clone(&service), stopping.clone());
+        connections.spawn(async move {
+            let _slot = slot;
+            service.connection(stream, stopping).await;
+        });
+    }
+    drop(listener);
+    drop(stop);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(service.config.shutdown, all_ended).await.is_err() {
+        tracing::warn!("requests were cut off at shutdown");
+    }
+}
+
+struct Service<X: Extension, F> {
+    component: HttpComponent<X>,
+    config: HttpConfig,
+    state: F,
+}
+
+impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
+    async fn connection(&self, stream: TcpStream, mut stopping: watch::Receiver<()>) {
+        // Without it small answers wait for acknowledgements; failing to set it only costs time.
+        let _ = stream.set_nodelay(true);
+        let answer = service_fn(|request| async move { Ok::<_, Infallible>(self.answer(request).await) });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.header_timeout)
+            .keep_alive(true)
+            .serve_connection(TokioIo::new(stream), answer);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            // The sender never sends; it is dropped at shutdown.
+            _ = stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<WasiBody> {
+        if request.body().size_hint().lower() > self.config.request_bytes.0 {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large\n");
+        }
+        match self.component.handle(request, self.config.request_bytes, (self.state)()).await {
+            Ok(response) => response,
+            Err(HttpFailure::Busy) => {
+                let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n");
+                response.headers_mut().insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
+                response
+            }
+            Err(HttpFailure::Unfit(_)) => plain(StatusCode::BAD_REQUEST, "the request is not well formed\n"),
+            Err(HttpFailure::Guest(_)) => plain(StatusCode::BAD_GATEWAY, "the component answered with an error\n"),
+            Err(HttpFailure::Stopped { code, .. }) => {
+                plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the component was stopped: {code}\n"))
+            }
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<WasiBody> {
+    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}

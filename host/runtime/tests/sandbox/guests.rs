@@ -1,0 +1,100 @@
+//! The table of misbehaving guests: each with the code that an operator sees.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use martello_runtime::{ImportGrants, LoadError, Payload};
+use martello_vocab::{ByteCount, Limits, code};
+
+use crate::harness::{assembled, built, call, fails, guests_folder, load, sandbox, trusted, with_settings};
+
+struct Row {
+    guest: &'static str,
+    component: fn(&str) -> Bytes,
+    settings: &'static [(&'static str, &'static str)],
+    limits: fn() -> Limits,
+    code: &'static str,
+}
+
+const fn row(guest: &'static str, component: fn(&str) -> Bytes, limits: fn() -> Limits, code: &'static str) -> Row {
+    Row { guest, component, settings: &[], limits, code }
+}
+
+fn short() -> Limits {
+    Limits { compute_ms: 100, wall_ms: 200, ..Limits::default() }
+}
+
+fn patient() -> Limits {
+    Limits { compute_ms: 20, wall_ms: 60_000, ..Limits::default() }
+}
+
+const STOPPED: &[Row] = &[
+    row("infinite-loop", built, patient, code::GUEST_COMPUTE),
+    row("runs-while-starting", assembled, patient, code::GUEST_COMPUTE),
+    row("endless-host-calls", built, Limits::default, code::GUEST_HOST_CALLS),
+    row("memory-bomb", built, Limits::default, code::GUEST_MEMORY),
+    row("memory-at-birth", assembled, Limits::default, code::GUEST_MEMORY),
+    row("table-bomb", assembled, Limits::default, code::GUEST_TABLE),
+    row("stack-overflow", built, Limits::default, code::GUEST_STACK),
+    row("trap", built, Limits::default, code::GUEST_TRAP),
+    row("output-flood", built, Limits::default, code::GUEST_OUTPUT),
+    row("sleeper", built, short, code::GUEST_DEADLINE),
+    Row { settings: &[("what", "kind")], ..row("reports-nonsense", built, Limits::default, code::GUEST_CONTRACT) },
+];
+
+/// Guests whose tests are of another kind; each names its test.
+const TESTED_HERE: &[(&str, &str)] = &[
+    ("echo", "stage::a_payload_goes_through_whole"),
+    ("log-flood", "limits::log_lines_are_cut_and_beyond_the_budget_dropped_and_counted"),
+    ("sockets", "a_component_that_wants_the_network_is_refused_by_the_name_of_its_import"),
+    ("command", "worlds::a_program_gives_its_exit_code"),
+    ("http-hello", "worlds::an_http_component_answers_on_a_real_connection"),
+    ("http-runaway", "worlds::an_http_guest_that_runs_away_is_stopped_and_others_are_served"),
+];
+
+/// Guests whose tests stand in another crate.
+const TESTED_ELSEWHERE: &[(&str, &str)] = &[];
+
+#[test]
+fn every_misbehaving_guest_is_stopped_with_its_code() {
+    for row in STOPPED {
+        let stage = load((row.component)(row.guest), &(row.limits)());
+        let failure = fails(&stage, with_settings(call(Payload::memory("text/plain", "x")), row.settings));
+        assert_eq!(failure.code.as_str(), row.code, "{}: {failure:?}", row.guest);
+    }
+}
+
+#[test]
+fn every_guest_is_used_by_a_test() {
+    let mut present = BTreeSet::new();
+    for folder in ["stages", "wat", "worlds"] {
+        for entry in std::fs::read_dir(guests_folder().join(folder)).unwrap() {
+            present.insert(entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    let elsewhere = TESTED_HERE.iter().chain(TESTED_ELSEWHERE).map(|(guest, _)| (*guest).to_owned());
+    let used: BTreeSet<String> = STOPPED.iter().map(|row| row.guest.to_owned()).chain(elsewhere).collect();
+    assert_eq!(present, used);
+}
+
+#[test]
+fn a_component_that_wants_the_network_is_refused_by_the_name_of_its_import() {
+    let refused = sandbox().load(&trusted(built("sockets")), &Limits::default(), &ImportGrants::default());
+    match refused {
+        Err(error @ LoadError::Imports { .. }) => assert!(error.to_string().contains("`wasi:sockets/tcp@"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_guest_that_was_stopped_leaves_its_place_clean_for_the_next() {
+    let echo = crate::harness::stage("echo");
+    let bomb = load(built("memory-bomb"), &Limits { memory_bytes: ByteCount::mebibytes(32), ..Limits::default() });
+    for _ in 0..20 {
+        fails(&bomb, call(Payload::memory("text/plain", "x")));
+        let report = crate::stage::echoed(&echo, Payload::memory("text/plain", "x"));
+        assert!(report.usage.memory < ByteCount::mebibytes(8));
+        assert!(report.usage.wall < Duration::from_secs(5));
+    }
+}
