@@ -19,6 +19,14 @@ pub struct FileHeader {
     pub encoding: Encoding,
 }
 
+impl FileHeader {
+    /// Whether the data set is deflated.
+    #[must_use]
+    pub fn is_deflated(&self) -> bool {
+        self.transfer_syntax == DEFLATED
+    }
+}
+
 /// Implicit VR little endian.
 const IMPLICIT_LITTLE: &str = "1.2.840.10008.1.2";
 /// Explicit VR little endian.
@@ -71,7 +79,10 @@ impl<S: Source> Source for Input<S> {
 ///
 /// # Errors
 /// [`ReadError::NotDicom`] where neither a prefix nor a plausible first element is there, and those of reading.
-pub fn open<S: Source>(source: S, dictionary: Dictionary) -> Result<(FileHeader, Reader<Input<S>>), ReadError> {
+pub fn open<S: Source>(
+    source: S,
+    dictionary: Dictionary,
+) -> Result<(FileHeader, Reader<Input<S>>), ReadError> {
     let mut window = Window::new(source);
     let prefixed = window.peek(132)?.get(128..) == Some(b"DICM");
     if prefixed {
@@ -135,8 +146,7 @@ fn read_meta<S: Source>(window: &mut Window<S>, header: &mut FileHeader) -> Resu
 /// What encoding eight bytes at the begin of a data set look like, and whether the dictionary knows their tag.
 fn look(bytes: &[u8], dictionary: &Dictionary) -> Option<(Encoding, bool)> {
     let [a, b, c, d, v0, v1, ..] = *bytes else { return None };
-    let (little, big) =
-        (Encoding::ExplicitLittle.tag([a, b, c, d]), Encoding::ExplicitBig.tag([a, b, c, d]));
+    let (little, big) = (Encoding::ExplicitLittle.tag([a, b, c, d]), Encoding::ExplicitBig.tag([a, b, c, d]));
     let known = |tag: Tag| dictionary.vr(tag).is_some();
     Some(if !(v0.is_ascii_uppercase() && v1.is_ascii_uppercase()) {
         (Encoding::ImplicitLittle, known(little))

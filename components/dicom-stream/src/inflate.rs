@@ -57,7 +57,9 @@ impl<S: Source> Source for Inflater<S> {
             }
             match step.status {
                 Ok(MZStatus::StreamEnd) => self.ended = true,
-                Ok(_) if step.bytes_consumed == 0 && step.bytes_written == 0 => return Err(ReadError::Inflate),
+                Ok(_) if step.bytes_consumed == 0 && step.bytes_written == 0 => {
+                    return Err(ReadError::Inflate);
+                }
                 Ok(_) => {}
                 Err(_) => return Err(ReadError::Inflate),
             }

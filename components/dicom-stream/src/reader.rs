@@ -145,7 +145,9 @@ impl<S: Source> Reader<S> {
             return Err(ReadError::Elements);
         }
         match self.frames.last().copied() {
-            Some(frame) if frame.end.is_some_and(|end| end <= self.window.position()) => Ok(self.close(frame)),
+            Some(frame) if frame.end.is_some_and(|end| end <= self.window.position()) => {
+                Ok(self.close(frame))
+            }
             Some(frame @ Frame { kind: Kind::Sequence, .. }) => self.next_item(frame),
             Some(frame @ Frame { kind: Kind::Fragments, .. }) => self.next_fragment(frame),
             Some(frame @ Frame { kind: Kind::Item, .. }) => self.next_element(Some(frame)),
@@ -186,8 +188,7 @@ impl<S: Source> Reader<S> {
         let dictionary = self.dictionary;
         let bytes = self.window.peek(length)?;
         let candidates = [Encoding::ImplicitLittle, Encoding::ExplicitLittle];
-        let found =
-            candidates.into_iter().find(|encoding| Self::is_sequence(bytes, dictionary, *encoding));
+        let found = candidates.into_iter().find(|encoding| Self::is_sequence(bytes, dictionary, *encoding));
         let Some(encoding) = found else { return Ok(false) };
         let end = self.window.position() + self.pending;
         self.pending = 0;

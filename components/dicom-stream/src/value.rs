@@ -64,8 +64,8 @@ macro_rules! vrs {
 
 impl Vr {
     vrs!(
-        AE, AS, AT, CS, DA, DS, DT, FD, FL, IS, LO, LT, OB, OD, OF, OL, OV, OW, PN, SH, SL, SQ, SS, ST, SV, TM, UC,
-        UI, UL, UN, UR, US, UT, UV
+        AE, AS, AT, CS, DA, DS, DT, FD, FL, IS, LO, LT, OB, OD, OF, OL, OV, OW, PN, SH, SL, SQ, SS, ST, SV,
+        TM, UC, UI, UL, UN, UR, US, UT, UV
     );
 
     /// Whether an explicit element of this representation has a 16-bit length. Representations that no edition

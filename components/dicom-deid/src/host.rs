@@ -1,0 +1,138 @@
+//! The one seam to the outside: pseudonyms in, bytes out.
+
+use std::collections::BTreeMap;
+
+use crate::refusal::{Kind, Refusal};
+use crate::survey::Facts;
+
+/// What de-identifying needs from its surroundings.
+pub trait Host {
+    /// Replacements for UIDs, in order.
+    ///
+    /// # Errors
+    /// Where there are none to be had.
+    fn uids(&mut self, values: &[String]) -> Result<Vec<String>, Refusal>;
+
+    /// The pseudonym of a subject.
+    ///
+    /// # Errors
+    /// Where there are none to be had.
+    fn subject(&mut self, value: &str) -> Result<String, Refusal>;
+
+    /// By how many days the dates of the subject with this pseudonym move back.
+    ///
+    /// # Errors
+    /// Where there are none to be had.
+    fn shift_days(&mut self, pseudonym: &str) -> Result<u32, Refusal>;
+
+    /// Begins the output with these attributes; called once, before the first [`Host::write`].
+    ///
+    /// # Errors
+    /// Where there is no such output.
+    fn open(&mut self, attributes: &[(&str, String)]) -> Result<(), Refusal>;
+
+    /// Appends to the output.
+    ///
+    /// # Errors
+    /// Where the bytes are not taken.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal>;
+}
+
+/// UIDs asked of the host at once. 4096 are a quarter of a megabyte.
+const BATCH: usize = 4096;
+
+/// The replacements for one file.
+#[derive(Debug, Default)]
+pub struct Pseudonymized {
+    /// Values are trimmed; the map is empty where UIDs stay.
+    uids: BTreeMap<String, String>,
+    subjects: BTreeMap<String, String>,
+    subject: String,
+    /// Days by which dates move back.
+    pub(crate) shift: u32,
+}
+
+impl Pseudonymized {
+    /// Asks the host for everything that the survey found.
+    ///
+    /// # Errors
+    /// `pseudonyms` where the host has none or gives something that is none, `missing-identity` where the file names
+    /// neither a patient nor a study nor itself.
+    pub(crate) fn of<H: Host>(facts: &Facts, host: &mut H) -> Result<Self, Refusal> {
+        let mut uids = BTreeMap::new();
+        let values: Vec<String> = facts.uids.iter().cloned().collect();
+        for batch in values.chunks(BATCH) {
+            let replaced = host.uids(batch)?;
+            if replaced.len() != batch.len() || !replaced.iter().all(|uid| is_uid(uid)) {
+                return Err(Refusal::new(Kind::Internal, "pseudonyms", "the host's uids are none"));
+            }
+            uids.extend(batch.iter().cloned().zip(replaced));
+        }
+        let identity = facts.identity().ok_or_else(|| {
+            Refusal::new(Kind::Malformed, "missing-identity", "no patient, study or instance is named")
+        })?;
+        let mut subjects = BTreeMap::new();
+        for value in facts.subjects.iter().map(String::as_str).chain([identity]) {
+            if !subjects.contains_key(value) {
+                let pseudonym = host.subject(value)?;
+                if pseudonym.is_empty()
+                    || pseudonym.len() > 64
+                    || !pseudonym.bytes().all(|b| b.is_ascii_alphanumeric())
+                {
+                    return Err(Refusal::new(Kind::Internal, "pseudonyms", "the host's subject is none"));
+                }
+                subjects.insert(value.to_owned(), pseudonym);
+            }
+        }
+        let subject = subjects.get(identity).cloned().unwrap_or_default();
+        let shift = host.shift_days(&subject)?;
+        Ok(Self { uids, subjects, subject, shift })
+    }
+
+    /// The replacement of a trimmed UID.
+    pub(crate) fn uid(&self, value: &str) -> Option<&str> {
+        self.uids.get(value).map(String::as_str)
+    }
+
+    /// The pseudonym of a Patient ID; that of the file's patient for any other value.
+    pub(crate) fn subject(&self, value: &str) -> &str {
+        self.subjects.get(value).unwrap_or(&self.subject)
+    }
+}
+
+/// Whether `value` is a UID by PS3.5 section 9.1, leading zeros aside.
+pub(crate) fn is_uid(value: &str) -> bool {
+    (1..=64).contains(&value.len())
+        && value.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A host without keys, for fuzzing and measuring: its pseudonyms are stand-ins and hide nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// The output.
+    pub(crate) written: Vec<u8>,
+}
+
+impl Host for Plain {
+    fn uids(&mut self, values: &[String]) -> Result<Vec<String>, Refusal> {
+        Ok(values.iter().map(|value| format!("2.25.{}", value.len())).collect())
+    }
+
+    fn subject(&mut self, _: &str) -> Result<String, Refusal> {
+        Ok("AAAAAAAAAAAAAAAA".to_owned())
+    }
+
+    fn shift_days(&mut self, _: &str) -> Result<u32, Refusal> {
+        Ok(100)
+    }
+
+    fn open(&mut self, _: &[(&str, String)]) -> Result<(), Refusal> {
+        self.written.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.written.extend_from_slice(bytes);
+        Ok(())
+    }
+}

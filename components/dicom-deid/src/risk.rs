@@ -1,0 +1,109 @@
+//! Which objects are refused outright: their pixels may hold text, or they are documents, films, directories.
+
+use dicom_stream::FileHeader;
+
+use crate::refusal::{Kind, Refusal};
+use crate::rules::PixelRisk;
+use crate::survey::Facts;
+
+/// Storage classes of the images that a scanner makes without people's text: CT, MR, PET and their enhanced kinds.
+const LOW_RISK_CLASSES: [&str; 11] = [
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.2.2",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.4.2",
+    "1.2.840.10008.5.1.4.1.1.4.3",
+    "1.2.840.10008.5.1.4.1.1.4.4",
+    "1.2.840.10008.5.1.4.1.1.128",
+    "1.2.840.10008.5.1.4.1.1.128.1",
+    "1.2.840.10008.5.1.4.1.1.130",
+];
+
+/// Encapsulated PDF, CDA, STL, OBJ, MTL.
+const DOCUMENT_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.104.";
+
+/// Video endoscopic, microscopic and photographic image storage.
+const VIDEO_CLASSES: [&str; 3] = [
+    "1.2.840.10008.5.1.4.1.1.77.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.77.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.77.1.4.1",
+];
+
+/// Media storage directory.
+const DIRECTORY_CLASS: &str = "1.2.840.10008.1.3.10";
+
+/// Uncompressed syntaxes.
+const PLAIN: [&str; 4] =
+    ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"];
+
+/// Whether the pixels of this syntax come in fragments.
+pub(crate) fn is_encapsulated(syntax: &str) -> bool {
+    !PLAIN.contains(&syntax)
+}
+
+/// Refuses syntaxes that would have to be understood to be copied: private ones, referenced pixels, and films.
+pub(crate) fn check_syntax(syntax: &str) -> Result<(), Refusal> {
+    if PLAIN.contains(&syntax) {
+        return Ok(());
+    }
+    let unsupported = || {
+        Err(Refusal::new(
+            Kind::Unsupported,
+            "unsupported-syntax",
+            "the transfer syntax is not one that is handled",
+        ))
+    };
+    // RLE, and one deflated fragment a frame.
+    if matches!(syntax, "1.2.840.10008.1.2.5" | "1.2.840.10008.1.2.8.1") {
+        return Ok(());
+    }
+    let Some(number) = syntax.strip_prefix("1.2.840.10008.1.2.4.") else { return unsupported() };
+    match number.split_once('.').map_or(number, |(first, _)| first).parse::<u16>() {
+        // JPEG, JPEG-LS, JPEG 2000 (without JPIP, 94 and 95), JPEG XL, HTJ2K (without JPIP, 204 and 205).
+        Ok(50..=93 | 110..=112 | 201..=203) => Ok(()),
+        Ok(100..=109) => Err(Refusal::new(Kind::Policy, "video", "films are not de-identified")),
+        _ => unsupported(),
+    }
+}
+
+/// Refuses objects by what the survey found.
+pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) -> Result<(), Refusal> {
+    let classes = [header.sop_class.as_str(), facts.sop_class.as_str()];
+    if classes.contains(&DIRECTORY_CLASS) || facts.has_directory {
+        return Err(Refusal::new(
+            Kind::Unsupported,
+            "media-directory",
+            "a directory points to other files by offset",
+        ));
+    }
+    if facts.has_document || classes.iter().any(|class| class.starts_with(DOCUMENT_CLASSES)) {
+        return Err(Refusal::new(Kind::Policy, "encapsulated-document", "documents are not de-identified"));
+    }
+    if classes.iter().any(|class| VIDEO_CLASSES.contains(class)) {
+        return Err(Refusal::new(Kind::Policy, "video", "films are not de-identified"));
+    }
+    if !facts.has_pixels || risk == PixelRisk::DangerouslyAccept {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(Refusal::new(Kind::NeedsReview, "burned-in-risk", why));
+    let modality = facts.modality.as_str();
+    if !matches!(modality, "CT" | "MR" | "PT") {
+        return refuse("images of this modality are always checked");
+    }
+    if !LOW_RISK_CLASSES.contains(&facts.sop_class.as_str()) {
+        return refuse("objects of this class are always checked");
+    }
+    if !matches!(facts.burned_in.as_str(), "" | "NO") {
+        return refuse("the object says that text is burned in");
+    }
+    let mut kinds = facts.image_type.split('\\').map(str::trim);
+    if kinds.next() != Some("ORIGINAL") || kinds.next() != Some("PRIMARY") {
+        return refuse("the image is not an original, primary one");
+    }
+    if kinds.any(|kind| matches!(kind, "DERIVED" | "SECONDARY" | "SCREEN SAVE")) {
+        return refuse("the image type names a derived image or a screen");
+    }
+    Ok(())
+}
