@@ -4,6 +4,7 @@ use guests::{Fault, Outcome, Payload, Stage, nothing};
 
 struct Descends;
 
+#[expect(unconditional_recursion, reason = "it is what this guest is for")]
 #[inline(never)]
 fn descend(depth: u64) -> u64 {
     // The result is used after the call, so that the call is no jump.

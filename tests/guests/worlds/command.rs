@@ -20,7 +20,7 @@ fn main() {
             let path = arguments.next().unwrap();
             if let Err(error) = std::fs::write(path, "written") {
                 eprintln!("{error}");
-                std::process::exit(3);
+                std::process::exit(1);
             }
         }
         Some("shout") => {

@@ -42,6 +42,7 @@ fn outward() -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some("127.0.0.1:9")).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
     match outgoing_handler::handle(request, None) {
         Err(error) => format!("refused: {error:?}"),
         Ok(response) => {

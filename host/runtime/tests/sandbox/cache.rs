@@ -92,7 +92,7 @@ fn what_a_power_cut_left_behind_is_removed() {
 #[test]
 fn a_compiler_without_enough_memory_or_time_is_an_error_and_leaves_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let starved = RuntimeConfig { compile_memory: ByteCount::mebibytes(64), ..config(state.path()) };
+    let starved = RuntimeConfig { compile_memory: ByteCount::mebibytes(20), ..config(state.path()) };
     let refused = load(&starved);
     assert!(matches!(refused, Err(LoadError::Native(NativeError::Compile(CompileError::Refused { .. })))), "{refused:?}");
     let hurried = RuntimeConfig { compile_deadline: Duration::from_millis(1), ..config(state.path()) };

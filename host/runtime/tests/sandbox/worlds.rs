@@ -20,7 +20,8 @@ fn execute(limits: &Limits, arguments: &[&str], folders: Vec<FolderGrant>) -> Re
 
 #[test]
 fn a_program_gives_its_exit_code() {
-    for (code, seen) in [("0", 0), ("1", 1), ("42", 42), ("255", 255)] {
+    // WASI 0.2 knows success and failure alone (`wasi:cli/exit.exit`); Rust's standard library calls nothing else.
+    for (code, seen) in [("0", 0), ("1", 1), ("42", 1)] {
         assert_eq!(execute(&Limits::default(), &["exit", code], Vec::new()).unwrap().exit, seen);
     }
     assert_eq!(execute(&Limits::default(), &[], Vec::new()).unwrap().exit, 0);
@@ -32,14 +33,15 @@ fn a_program_reaches_only_the_folders_granted_and_only_as_granted() {
     let path = folder.path().join("file");
     std::fs::write(&path, "before").unwrap();
     let grant = |access| vec![FolderGrant { host: folder.path().to_owned(), guest: "/data".to_owned(), access }];
-    let write = |folders| execute(&Limits::default(), &["write", "/data/file"], folders).unwrap().exit;
-    assert_eq!(write(Vec::new()), 3);
-    assert_eq!(write(grant(FolderAccess::Read)), 3);
+    let write = |folders| execute(&Limits::default(), &["write", "/data/file"], folders).unwrap().exit == 0;
+    assert!(!write(Vec::new()));
+    assert!(!write(grant(FolderAccess::Read)));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
-    assert_eq!(write(grant(FolderAccess::ReadWrite)), 0);
+    assert!(write(grant(FolderAccess::ReadWrite)));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "written");
     let outside = execute(&Limits::default(), &["write", "/data/../escaped"], grant(FolderAccess::ReadWrite));
-    assert_eq!(outside.unwrap().exit, 3);
+    assert_eq!(outside.unwrap().exit, 1);
+    assert!(!folder.path().with_file_name("escaped").exists());
 }
 
 #[test]
