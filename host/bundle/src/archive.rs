@@ -15,7 +15,8 @@ use crate::layout::{BLOB_FOLDER, INDEX_FILE, LAYOUT_FILE};
 use crate::source::{blob_path, bounded};
 use crate::{BlobSource, MemorySource, SourceError};
 
-const BLOCK: u64 = 512;
+const BLOCK_BYTES: usize = 512;
+const BLOCK: u64 = BLOCK_BYTES as u64;
 /// The most entries: a manifest pins fewer than 5,000 blobs.
 const MOST_ENTRIES: usize = 8192;
 
@@ -41,7 +42,7 @@ impl<R: Read + Seek + Send> Archive<R> {
             if length - offset < BLOCK {
                 return Err(refuse("it ends without an end marker"));
             }
-            let mut block = [0_u8; BLOCK as usize];
+            let mut block = [0_u8; BLOCK_BYTES];
             reader.seek(SeekFrom::Start(offset)).map_err(io_error("archive"))?;
             reader.read_exact(&mut block).map_err(io_error("archive"))?;
             if block.iter().all(|&byte| byte == 0) {
@@ -73,7 +74,7 @@ impl<R: Read + Seek + Send> Archive<R> {
                     offset = start + padded;
                 }
                 b'5' if size == 0 && matches!(name.as_str(), "" | "." | "blobs" | "blobs/sha256") => {
-                    offset = start
+                    offset = start;
                 }
                 b'0' | 0 | b'5' => return Err(refuse("a name is not one of an OCI image layout")),
                 _ => return Err(refuse("an entry is neither a plain file nor a folder")),
@@ -124,7 +125,7 @@ fn is_layout_file(name: &str) -> bool {
 }
 
 /// A header block (POSIX.1-2017, pax, "ustar Interchange Format").
-struct Header<'a>(&'a [u8; BLOCK as usize]);
+struct Header<'a>(&'a [u8; BLOCK_BYTES]);
 
 impl Header<'_> {
     fn field(&self, from: usize, length: usize) -> &[u8] {

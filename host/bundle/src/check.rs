@@ -309,7 +309,8 @@ fn check_model(model: &Model) -> Checked {
         }
     }
     let device = model.placement.device.as_str();
-    let number = device.strip_prefix("gpu:").map(|digits| digits.len() <= 3 && digits.parse::<u8>().is_ok());
+    let is_number = |digits: &str| digits.parse::<u8>().is_ok_and(|number| number.to_string() == digits);
+    let number = device.strip_prefix("gpu:").map(is_number);
     if device != "cpu" && device != "gpu" && number != Some(true) {
         return Err(form(&place("placement.device"), "it is not `cpu`, `gpu` or `gpu:N`"));
     }

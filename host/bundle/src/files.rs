@@ -79,7 +79,7 @@ pub fn open_path(path: &Path, root: &TrustRoot) -> Result<VerifiedBundle, Bundle
 }
 
 /// Writes a layout into a folder, which may exist. `index.json` is written last, so that a reader never follows it
-/// to a blob that is not there yet.
+/// to a blob that is not there yet; then blobs of an earlier layout in that folder are removed.
 ///
 /// # Errors
 /// Those of the file system.
@@ -90,6 +90,14 @@ pub fn write_folder(layout: &MemorySource, folder: &Path) -> io::Result<()> {
         let mut file = File::create(folder.join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
+    }
+    for entry in std::fs::read_dir(folder.join(BLOB_FOLDER))? {
+        let entry = entry?;
+        let digest: Option<Digest> =
+            entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse().ok());
+        if digest.is_some_and(|digest| !layout.blobs.contains_key(&digest)) {
+            std::fs::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }

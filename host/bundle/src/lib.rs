@@ -16,8 +16,11 @@ mod component;
 mod ephemeral;
 mod error;
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod layout;
 pub mod manifest;
+pub mod onnx;
 mod open;
 mod pack;
 mod source;
@@ -35,3 +38,8 @@ pub use layout::{
 pub use open::{GoldenTensors, UnverifiedBundle, VerifiedBundle, open};
 pub use pack::{Draft, DraftError, Packed};
 pub use source::{BlobSource, MemorySource, SourceError};
+
+/// Bodies of the fuzz targets: they panic where a rule of this crate does not hold.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;

@@ -157,3 +157,7 @@ impl UnverifiedBundle {
         self.envelope.statement_digest()
     }
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -18,6 +18,9 @@ use crate::manifest::{MANIFEST_MEDIA_TYPE, Manifest, ModelFormat};
 use crate::{BlobSource, BundleError, ComponentError, Interfaces, ManifestError, MemorySource, SCHEMA};
 use crate::{SourceError, UnverifiedBundle, ValidManifest};
 
+/// A dimension that the caller chooses, as a source may write it.
+const ANY: &str = "any";
+
 /// A valid manifest with the bytes of everything that it pins.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -58,21 +61,20 @@ pub enum DraftError {
 }
 
 impl Draft {
-    /// Resolves a source. `read` reads the files that it names; `created` is used where the source does not say
-    /// when it was made.
+    /// Resolves a source. `read` reads the files that it names; `created` is asked after that, and only where the
+    /// source does not say when it was made.
     ///
     /// # Errors
     /// [`DraftError`].
     pub fn resolve(
         mut source: Value,
-        created: Timestamp,
+        created: impl FnOnce() -> Timestamp,
         mut read: impl FnMut(&str) -> std::io::Result<Bytes>,
     ) -> Result<Self, DraftError> {
         let Value::Object(top) = &mut source else {
             return Err(DraftError::Source("the source is not an object".to_owned()));
         };
         top.entry("schema").or_insert_with(|| json!(SCHEMA));
-        top.entry("created").or_insert_with(|| json!(created.to_string()));
         let mut blobs = BTreeMap::new();
         let mut pin = |entry: &mut Map<String, Value>| -> Result<Option<(String, Bytes)>, DraftError> {
             let file = match entry.remove("file") {
@@ -107,6 +109,9 @@ impl Draft {
         }
         for model in objects(top.get_mut("models")) {
             pin(model)?;
+            for side in ["inputs", "outputs"] {
+                objects(model.get_mut(side)).for_each(free_dimensions);
+            }
             for golden in objects(model.get_mut("golden")) {
                 for side in ["inputs", "outputs"] {
                     if let Some(Value::Object(tensors)) = golden.get_mut(side) {
@@ -117,6 +122,7 @@ impl Draft {
                 }
             }
         }
+        top.entry("created").or_insert_with(|| json!(created().to_string()));
         let manifest: Manifest =
             serde_json::from_value(source).map_err(|error| DraftError::Source(error.to_string()))?;
         Self::new(manifest.validate()?, blobs)
@@ -154,6 +160,15 @@ impl Draft {
             manifest: self.manifest.into(),
             blobs: self.blobs,
         })
+    }
+}
+
+/// TOML has no `null`, so a source may write a dimension that the caller chooses as `"any"` too.
+fn free_dimensions(tensor: &mut Map<String, Value>) {
+    for dimension in tensor.get_mut("shape").and_then(Value::as_array_mut).into_iter().flatten() {
+        if dimension == ANY {
+            *dimension = Value::Null;
+        }
     }
 }
 
@@ -203,6 +218,11 @@ impl Packed {
     /// The manifest.
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The bytes of a blob that the manifest pins.
+    pub fn blob(&self, digest: &Digest) -> Option<&Bytes> {
+        self.blobs.get(digest)
     }
 
     /// Lays the bundle out: one image that holds everything, and each component as a Wasm artifact of its own

@@ -4,7 +4,7 @@
 //! no white space, only `"` and `\` escaped. What the two write differently is refused: control characters, keys
 //! that are not printable ASCII, and integers beyond ±(2^53 − 1). Floating-point numbers, which OLPC's form lacks,
 //! are allowed only where the kind of document says so and are then written as RFC 8785 writes them.
-//! `host/decisions/0001-numbers-in-signed-documents.md` says why.
+//! `host/decisions/0003-numbers-in-signed-documents.md` says why.
 //!
 //! A value is *generic*: it is parsed from the bytes received and never from a typed round trip, so a field that a
 //! type would drop or rewrite is still under the signature.

@@ -188,3 +188,7 @@ fn read_signature(value: Value) -> Result<(KeyId, Vec<u8>), TrustError> {
         _ => Err(TrustError::Envelope("a signature's `sig` is not lower-case hexadecimal, or is too long")),
     }
 }
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+pub(crate) mod tests;

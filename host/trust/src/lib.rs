@@ -24,3 +24,8 @@ pub use key::{KeyError, KeyId, PublicKey, SigningKey};
 pub use root::{Role, RoleKeys, RootDocument, TrustRoot};
 pub use time::{Timestamp, TimestampError};
 pub use trusted::{Blob, Pins, Trusted, Verification};
+
+/// Bodies of the fuzz targets: they panic where a rule of this crate does not hold.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;

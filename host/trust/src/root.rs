@@ -275,3 +275,7 @@ impl<'a> RoleSet<'a> {
         self.keys.threshold
     }
 }
+
+#[cfg(test)]
+#[path = "root_tests.rs"]
+mod tests;

@@ -90,7 +90,7 @@ impl FromStr for Timestamp {
         };
         let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
         let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
-        if year < 1970 || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+        if year < 1970 || !(1..=12).contains(&month) || day < 1 || hour > 23 || minute > 59 || second > 59 {
             return Err(TimestampError);
         }
         let seconds = days_from_civil(year, month, day) * DAY + hour * 3_600 + minute * 60 + second;
