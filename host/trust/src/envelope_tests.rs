@@ -139,7 +139,7 @@ fn one_id_twice_counts_once() {
 }
 
 /// A root that names the key under a second id, by a member that does not belong to the key itself.
-fn root_with_two_ids() -> (TrustRoot, KeyId, KeyId) {
+fn root_with_two_ids(threshold: u32) -> (Result<TrustRoot, TrustError>, KeyId, KeyId) {
     let plain = key(1).public().to_object();
     let Value::Object(mut members) = plain.clone() else { panic!() };
     members.insert("x-note".to_owned(), Value::text("the same key"));
@@ -156,17 +156,18 @@ fn root_with_two_ids() -> (TrustRoot, KeyId, KeyId) {
         },
         "roles": {
             "root": { "keyids": [root_key.id()], "threshold": 1 },
-            "release": { "keyids": [first, second, third.id()], "threshold": 2 },
+            "release": { "keyids": [first, second, third.id()], "threshold": threshold },
         },
     });
     let mut envelope = Envelope::of::<RootDocument>(&serde_json::to_vec(&document).unwrap()).unwrap();
     envelope.sign(&key(200));
-    (TrustRoot::open(&envelope.to_bytes(), None).unwrap(), first, second)
+    (TrustRoot::open(&envelope.to_bytes(), None), first, second)
 }
 
 #[test]
 fn one_key_under_two_ids_counts_once() {
-    let (root, first, second) = root_with_two_ids();
+    let (root, first, second) = root_with_two_ids(2);
+    let root = root.unwrap();
     assert_ne!(first, second);
     let mut envelope = Envelope::read::<Note>(&signed(&[key(1)])).unwrap();
     let signature = envelope.signatures[&first].clone();
@@ -177,6 +178,19 @@ fn one_key_under_two_ids_counts_once() {
     envelope.signatures.remove(&first);
     envelope.sign(&key(2));
     assert!(verify::<Note>(&envelope.to_bytes(), &root).is_ok());
+}
+
+#[test]
+fn a_threshold_that_only_ids_could_meet_is_refused() {
+    let (root, ..) = root_with_two_ids(3);
+    assert!(matches!(root, Err(TrustError::Root(_))), "{root:?}");
+}
+
+#[test]
+fn a_key_of_another_role_does_not_count() {
+    // Key 200 is in the trust root, as one of the root role.
+    let error = verify::<Note>(&signed(&[key(200)]), &root(&[key(1)], 1)).unwrap_err();
+    assert!(matches!(error, TrustError::BelowThreshold { found: 0, .. }), "{error}");
 }
 
 #[test]

@@ -21,6 +21,9 @@ const PRIVATE: &str = "PRIVATE KEY";
 /// The label of an encrypted one (RFC 7468 section 11).
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 
+/// Iterations of PBKDF2-HMAC-SHA-256 (OWASP, Password Storage Cheat Sheet, 2023).
+const ITERATIONS: u32 = 600_000;
+
 /// Where the passphrase of an encrypted key comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Passphrase<'a> {
@@ -37,11 +40,11 @@ pub(crate) fn write_private(path: &Path, key: &SigningKey, passphrase: Option<&[
     let pem = match passphrase {
         None => document.to_pem(PRIVATE, LineEnding::LF),
         Some(passphrase) => {
-            // PBES2 with scrypt and AES-256-CBC, which OpenSSL reads too.
+            // PBES2 with PBKDF2 and AES-256-CBC. Not scrypt: OpenSSL reads none that is worth its memory.
             let (mut salt, mut iv) = ([0_u8; 16], [0_u8; 16]);
             aws_lc_rs::rand::fill(&mut salt).map_err(|_| anyhow!("the system gave no randomness"))?;
             aws_lc_rs::rand::fill(&mut iv).map_err(|_| anyhow!("the system gave no randomness"))?;
-            let encrypted = pbes2::Parameters::generate_scrypt_aes256cbc(Default::default(), &salt, iv)
+            let encrypted = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv)
                 .map_err(pkcs8::Error::from)
                 .and_then(|parameters| {
                     PrivateKeyInfoRef::try_from(der.as_slice())?.encrypt_with_params(parameters, passphrase)
