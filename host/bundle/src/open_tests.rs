@@ -65,6 +65,16 @@ fn no_blob_can_be_exchanged() {
 }
 
 #[test]
+fn documents_of_the_layout_are_hashed_too() {
+    let mut layout = layout(&[1, 2]);
+    let mut texts =
+        layout.blobs.iter().filter_map(|(digest, it)| Some((*digest, String::from_utf8(it.to_vec()).ok()?)));
+    let (digest, image) = texts.find(|(_, text)| text.contains("assets/table")).unwrap();
+    layout.blobs.insert(digest, image.replace("assets/table", "assets/cable").into_bytes().into());
+    assert!(matches!(open_layout(layout), Err(BundleError::Corrupt { .. })));
+}
+
+#[test]
 fn an_index_that_leads_to_no_bundle_or_to_two_is_refused() {
     for (from, to) in [
         (r#""application/vnd.martello.bundle.v1+json""#, r#""application/x""#),
