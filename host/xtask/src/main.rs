@@ -2,6 +2,7 @@
 //!
 //! `demo` and `test` need a stable Rust toolchain and a C compiler and nothing else.
 
+mod bench;
 mod build;
 mod bundle;
 mod corpus;
@@ -33,6 +34,8 @@ enum Command {
     Bundle,
     /// Install what the interoperability tests compare with: dcmtk, dicom3tools, pydicom, ONNX Runtime.
     Tools,
+    /// Measure against native code and peers, as the published figures are taken.
+    Bench(bench::BenchArgs),
     /// Fetch the whole set of DICOM test files that ship with pydicom into target/corpus.
     Corpus,
 }
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Components => build::components().map(|()| ExitCode::SUCCESS),
         Command::Bundle => bundle::imaging().map(|_bundle| ExitCode::SUCCESS),
         Command::Tools => tools::install().map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(&args),
         Command::Corpus => corpus::fetch().map(|_folder| ExitCode::SUCCESS),
     }
 }

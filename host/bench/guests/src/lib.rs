@@ -1,0 +1,1 @@
+//! Guests that the bench measures with: see `stages`.

@@ -1,0 +1,122 @@
+//! De-identification in the sandbox against the same code natively, by CPU time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use dicom_deid::Deidentifier;
+use martello_engine::SiteKey;
+use martello_guest_sdk::mock;
+use martello_runtime::{NoExtension, Payload, Pseudonyms, StageCall, StageComponent};
+use martello_vocab::Limits;
+
+use crate::bench::Bench;
+use crate::measure::{Line, Measure, Taken, Target};
+use crate::sampling::{Pair, cpu, median};
+
+/// What counts as a small file. Slices of old scanners, reports, structures.
+const SMALL: std::ops::RangeInclusive<u64> = 1..=40_000;
+const ROUNDS: usize = 40;
+const DICOM: &str = "application/dicom";
+const TABLE: &str = "deid-table";
+
+pub(crate) fn measure() -> Measure {
+    let lines = vec![
+        Line::new("deidentify-against-native", "1", Target::AtMost(1.3)),
+        Line::new("deidentify-small-files", "1/s", Target::AtLeast(12_000.0)),
+    ];
+    Measure::new(lines, take)
+}
+
+fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
+    let table =
+        Bytes::from_owner(Bench::read(&bench.places.root.join("components/dicom-deid/table/table.txt"))?);
+    let sandbox = Sandbox {
+        bench,
+        stage: bench.stage("dicom-deid", Limits::default())?,
+        table: table.clone(),
+        key: Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?),
+    };
+    // Files that are refused end early and would flatter both sides.
+    let files: Vec<Bytes> = small_files(bench)?
+        .into_iter()
+        .filter(|file| natively(file, &table).is_ok() && sandbox.run(file).is_ok())
+        .collect();
+    if files.len() < 10 {
+        bail!("only {} small files can be de-identified", files.len());
+    }
+    let pair = Pair::take(
+        bench.rounds(ROUNDS),
+        || one_round(&files, |file| sandbox.run(file)),
+        || one_round(&files, |file| natively(file, &table)),
+    )?;
+    let count = u32::try_from(files.len()).unwrap_or(u32::MAX);
+    let bytes: usize = files.iter().map(Bytes::len).sum();
+    let set = format!("{count} files of {} bytes on average", bytes.div_ceil(files.len()));
+    let rate = |times: &[Duration]| f64::from(count) / median(times).as_secs_f64();
+    Ok(vec![
+        Taken::Value {
+            value: pair.ratio(),
+            how: format!(
+                "CPU time of all threads, a fresh instance a file, by the same crate natively over the SDK's mock \
+                 host; {set}; a round took {}",
+                pair.medians()
+            ),
+        },
+        Taken::Value {
+            value: rate(&pair.ours),
+            how: format!(
+                "files for a second of CPU in the sandbox, {set}; natively {:.0}",
+                rate(&pair.theirs)
+            ),
+        },
+    ])
+}
+
+/// CPU time over all files.
+fn one_round(files: &[Bytes], work: impl Fn(&Bytes) -> anyhow::Result<()>) -> anyhow::Result<Vec<Duration>> {
+    let (result, time) = cpu(|| files.iter().try_for_each(work));
+    result.map(|()| vec![time])
+}
+
+/// From the whole corpus where `cargo xtask corpus` fetched it, else from the tests' fixtures.
+fn small_files(bench: &Bench) -> anyhow::Result<Vec<Bytes>> {
+    let corpus = bench.places.root.join("target/corpus");
+    let folder = if corpus.exists() { corpus } else { bench.fixture("dicom") };
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    paths.sort();
+    paths.retain(|path| std::fs::metadata(path).is_ok_and(|it| it.is_file() && SMALL.contains(&it.len())));
+    paths.iter().map(|path| Ok(Bytes::from_owner(Bench::read(path)?))).collect()
+}
+
+/// The component, with what the pipeline grants it.
+struct Sandbox<'a> {
+    bench: &'a Bench,
+    stage: StageComponent<NoExtension>,
+    table: Bytes,
+    key: Arc<SiteKey>,
+}
+
+impl Sandbox<'_> {
+    fn run(&self, file: &Bytes) -> anyhow::Result<()> {
+        let call = StageCall {
+            assets: [(TABLE.parse()?, Payload::memory("text/plain", self.table.clone()))].into(),
+            ports: vec!["image".parse()?],
+            pseudonyms: Some(Arc::<SiteKey>::clone(&self.key) as Arc<dyn Pseudonyms>),
+            ..StageCall::new(Payload::memory(DICOM, file.clone()), (), "bench")
+        };
+        let report = self.bench.wait(self.stage.process(call))?;
+        anyhow::ensure!(report.outputs.len() == 1, "{} outputs", report.outputs.len());
+        Ok(())
+    }
+}
+
+fn natively(file: &Bytes, table: &Bytes) -> anyhow::Result<()> {
+    let host = mock::Host::new().payload(file.as_ref(), DICOM).asset(TABLE, table.as_ref()).port("image");
+    let (_, outputs) = host.run::<Deidentifier>().map_err(|fault| anyhow::anyhow!("{fault}"))?;
+    anyhow::ensure!(outputs.len() == 1, "{} outputs", outputs.len());
+    Ok(())
+}

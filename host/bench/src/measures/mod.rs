@@ -1,0 +1,34 @@
+//! Every measure, one module each.
+
+mod binary_size;
+mod http;
+mod idle_memory;
+mod imaging_bundle;
+mod instance;
+mod native_code;
+mod pipeline;
+mod runaway;
+mod start;
+
+use crate::measure::Measure;
+
+/// All measures, in the order in which they are told.
+pub(crate) fn all() -> Vec<Measure> {
+    vec![
+        instance::measure(),
+        native_code::measure(),
+        runaway::measure(),
+        http::measure(),
+        pipeline::measure(),
+        start::measure(),
+        idle_memory::measure(),
+        binary_size::bare(),
+        binary_size::with_tract(),
+    ]
+}
+
+/// A number of bytes for division.
+#[expect(clippy::cast_precision_loss, reason = "files and memories are far below 2^52 bytes")]
+pub(crate) const fn narrow(bytes: u64) -> f64 {
+    bytes as f64
+}
