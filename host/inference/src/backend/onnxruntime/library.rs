@@ -1,0 +1,218 @@
+//! Finding, checking and loading the library of ONNX Runtime.
+//!
+//! A library is code that runs with all rights of this process, so that its digest must be listed. What is hashed is
+//! what is loaded: the file is opened once, hashed through that handle, and loaded through `/proc/self/fd`.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use martello_vocab::{Digest, Hasher};
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+
+use crate::config::{InferenceConfig, LibraryPolicy};
+
+/// What a library of ONNX Runtime is called, and its providers beside it.
+const NAME: &str = "libonnxruntime.so";
+const PROVIDER_NAME: &str = "libonnxruntime_providers_";
+
+/// A process holds one environment, and so one library, for good.
+static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+
+/// The library in this process.
+#[derive(Clone)]
+pub(super) struct Library {
+    pub(super) environment: Environment,
+    pub(super) version: String,
+    digest: Digest,
+    /// Provider libraries that were left out because their digest is not listed.
+    pub(super) left_out: Vec<String>,
+}
+
+/// The libraries in these folders: of each folder the newest names first.
+pub(crate) fn candidates(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let mut here: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                name.strip_prefix(NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+            .collect();
+        here.sort();
+        found.extend(here.into_iter().rev());
+    }
+    found
+}
+
+impl Library {
+    /// Loads the library, or gives the one that is loaded where it is the same.
+    pub(super) fn load(path: &Path, config: &InferenceConfig) -> Result<Self, String> {
+        let (file, digest) = open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+        let is_allowed = |digest: &Digest| {
+            config.library_policy == LibraryPolicy::DangerouslyAnyLibrary || config.allowed_libraries.contains(digest)
+        };
+        if !is_allowed(&digest) {
+            return Err(format!("its digest {digest} is not allowed; add it to the allowed libraries"));
+        }
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = loaded.as_ref() {
+            return if library.digest == digest {
+                Ok(library.clone())
+            } else {
+                Err(format!("this process already holds another library, {}", library.digest))
+            };
+        }
+        let (providers, left_out) = providers(path, is_allowed)?;
+        let place = place(&file, &providers).map_err(|error| format!("making a folder for it: {error}"))?;
+        let environment = environment(&place)?;
+        // ONNX Runtime loads providers later, through the same handles: they stay open for good.
+        std::mem::forget((file, providers));
+        let library = Self { environment, version: version(path), digest, left_out };
+        tracing::info!(path = %path.display(), %digest, version = library.version, "ONNX Runtime is loaded");
+        *loaded = Some(library.clone());
+        Ok(library)
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, Digest)> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((file, hasher.finish())),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// The provider libraries beside the library: those that may be loaded, and the names of the others.
+fn providers(
+    path: &Path,
+    is_allowed: impl Fn(&Digest) -> bool,
+) -> Result<(Vec<(String, File)>, Vec<String>), String> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let (mut allowed, mut left_out) = (Vec::new(), Vec::new());
+    let failed = |error: io::Error| format!("its providers cannot be read: {error}");
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.starts_with(PROVIDER_NAME) || !name.ends_with(".so") {
+            continue;
+        }
+        let (file, digest) = open(&entry.path()).map_err(failed)?;
+        if is_allowed(&digest) {
+            allowed.push((name, file));
+        } else {
+            tracing::warn!(name, %digest, "provider library is not allowed and is left out");
+            left_out.push(format!("{name} ({digest})"));
+        }
+    }
+    Ok((allowed, left_out))
+}
+
+/// A path by which the checked handle is loaded. Providers are looked for beside the library, so that they need a
+/// folder of their own, which nobody else can write to, with links to the checked handles.
+fn place(library: &File, providers: &[(String, File)]) -> io::Result<PathBuf> {
+    let handle = |file: &File| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if providers.is_empty() {
+        return Ok(handle(library));
+    }
+    let folder = std::env::temp_dir().join(format!("martello-onnxruntime-{}", std::process::id()));
+    // A folder of this name can only be left over from a process that is gone.
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    for (name, file) in providers {
+        symlink(handle(file), folder.join(name))?;
+    }
+    let path = folder.join(NAME);
+    symlink(handle(library), &path)?;
+    Ok(path)
+}
+
+fn environment(path: &Path) -> Result<Environment, String> {
+    let failed = |error: ort::Error| format!("ONNX Runtime does not start: {}", error.message());
+    let builder = ort::init_from(path).map_err(|error| format!("it cannot be loaded: {error}"))?;
+    builder
+        .with_name("martello")
+        .with_telemetry(false)
+        .with_logger(std::sync::Arc::new(|level, category, _, place, message| match level {
+            LogLevel::Fatal | LogLevel::Error => tracing::warn!(category, place, message, "ONNX Runtime"),
+            LogLevel::Warning => tracing::debug!(category, place, message, "ONNX Runtime"),
+            _ => tracing::trace!(category, place, message, "ONNX Runtime"),
+        }))
+        .build()
+        .map_err(failed)
+}
+
+/// The version: what the library says of its build, else what its file name says.
+fn version(path: &Path) -> String {
+    let build = ort::info().split_once("git-branch=rel-").and_then(|(_, rest)| rest.split(',').next());
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(NAME));
+    let name = name.map(|rest| rest.trim_start_matches('.')).filter(|rest| !rest.is_empty());
+    build.or(name).unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_found_by_name_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["libonnxruntime.so", "libonnxruntime.so.1.32.0", "libonnxruntime_providers_cuda.so", "x.so"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = candidates(&["/nonexistent".into(), folder.path().to_owned()]);
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["libonnxruntime.so.1.32.0", "libonnxruntime.so"]);
+    }
+
+    #[test]
+    fn a_library_that_is_not_listed_is_refused_with_its_digest_before_it_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        std::fs::write(&path, "no library").unwrap();
+        let mut config = InferenceConfig::new(folder.path());
+        let refused = Library::load(&path, &config).err().unwrap();
+        assert!(refused.contains(&Digest::of(b"no library").to_string()), "{refused}");
+        assert!(refused.contains("is not allowed"), "{refused}");
+        config.allowed_libraries = vec![Digest::of(b"another")];
+        assert!(Library::load(&path, &config).err().unwrap().contains("is not allowed"));
+    }
+
+    #[test]
+    fn a_provider_that_is_not_listed_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        for name in ["libonnxruntime_providers_cuda.so", "libonnxruntime_providers_shared.so"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let listed = Digest::of(b"libonnxruntime_providers_shared.so");
+        let (allowed, left_out) = providers(&path, |digest| *digest == listed).unwrap();
+        assert_eq!(allowed.len(), 1);
+        assert!(left_out[0].starts_with("libonnxruntime_providers_cuda.so (sha256:"));
+    }
+
+    #[test]
+    fn the_file_that_was_hashed_is_the_file_that_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so");
+        std::fs::write(&path, "checked").unwrap();
+        let (file, digest) = open(&path).unwrap();
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        std::fs::write(&path, "exchanged").unwrap();
+        let loaded = std::fs::read(place(&file, &[]).unwrap()).unwrap();
+        assert_eq!(Digest::of(&loaded), digest);
+    }
+}

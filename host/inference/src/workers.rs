@@ -1,0 +1,193 @@
+//! The threads on which models run: a bounded queue, deadlines, and a watch that ends runs which miss theirs.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::backend::Stop;
+use crate::error::RunError;
+use crate::tensor::Tensor;
+
+/// What a run gives.
+pub(crate) type Answer = Result<Vec<Tensor>, RunError>;
+
+type Work = Box<dyn FnOnce(&Stop) -> Answer + Send>;
+
+/// The threads. Dropping the last handle ends them after the runs that they have begun.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Work has come, or the end.
+    filled: Condvar,
+    /// There is a new deadline to watch, or the end.
+    watched: Condvar,
+    most_waiting: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Work, Arc<Run>)>,
+    /// Runs whose deadline is watched; those that have ended are gone.
+    deadlines: Vec<(Instant, Weak<Run>)>,
+    closed: bool,
+}
+
+/// A run that somebody waits for.
+struct Run {
+    stop: Stop,
+    deadline: Instant,
+    answer: Mutex<Option<oneshot::Sender<Answer>>>,
+}
+
+impl Run {
+    fn answer(&self, answer: Answer) {
+        if let Some(sender) = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody waits any more where the instance is gone.
+            let _ = sender.send(answer);
+        }
+    }
+}
+
+impl Workers {
+    pub(crate) fn start(count: NonZero<usize>, most_waiting: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            watched: Condvar::new(),
+            most_waiting,
+        });
+        let mut workers = Self { shared, threads: Vec::new() };
+        for index in 0..count.get() {
+            let shared = Arc::clone(&workers.shared);
+            let name = format!("inference-{index}");
+            workers.threads.push(std::thread::Builder::new().name(name).spawn(move || shared.work())?);
+        }
+        let shared = Arc::clone(&workers.shared);
+        let watch = std::thread::Builder::new().name("inference-watch".to_owned());
+        workers.threads.push(watch.spawn(move || shared.watch())?);
+        Ok(workers)
+    }
+
+    /// Hands work in and waits for its answer until the deadline, which answers with [`RunError::Timeout`].
+    pub(crate) async fn run(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce(&Stop) -> Answer + Send + 'static,
+    ) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        let run = Arc::new(Run { stop: Stop::default(), deadline, answer: Mutex::new(Some(sender)) });
+        {
+            let mut state = self.shared.lock();
+            if state.waiting.len() >= self.shared.most_waiting {
+                return Err(RunError::Busy);
+            }
+            state.deadlines.push((deadline, Arc::downgrade(&run)));
+            state.waiting.push_back((Box::new(work), Arc::clone(&run)));
+        }
+        self.shared.filled.notify_one();
+        self.shared.watched.notify_one();
+        // When whoever waits goes away, the run has no purpose left.
+        let _stop = StopOnDrop(run);
+        receiver.await.unwrap_or(Err(RunError::Timeout))
+    }
+}
+
+struct StopOnDrop(Arc<Run>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let unanswered = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if unanswered {
+            self.0.stop.stop();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        loop {
+            let mut state = self.lock();
+            let (work, run) = loop {
+                if let Some(next) = state.waiting.pop_front() {
+                    break next;
+                }
+                if state.closed {
+                    return;
+                }
+                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            if run.stop.is_wanted() || run.deadline <= Instant::now() {
+                run.answer(Err(RunError::Timeout));
+            } else {
+                let answer = work(&run.stop);
+                run.answer(answer);
+            }
+        }
+    }
+
+    /// Ends the runs that miss their deadline. Whoever waits is answered at once, even where the backend goes on for
+    /// a while.
+    fn watch(&self) {
+        let mut state = self.lock();
+        while !state.closed {
+            let now = Instant::now();
+            let mut late = Vec::new();
+            state.deadlines.retain(|(deadline, run)| match run.upgrade() {
+                Some(run) if *deadline <= now => {
+                    late.push(run);
+                    false
+                }
+                Some(_) => true,
+                None => false,
+            });
+            if !late.is_empty() {
+                drop(state);
+                for run in late {
+                    run.answer(Err(RunError::Timeout));
+                    run.stop.stop();
+                }
+                state = self.lock();
+                continue;
+            }
+            state = match state.deadlines.iter().map(|(deadline, _)| *deadline).min() {
+                Some(next) => {
+                    let wait = next.saturating_duration_since(now);
+                    self.watched.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.watched.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.filled.notify_all();
+        self.shared.watched.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.thread().id() != std::thread::current().id() {
+                // A worker catches the panics of what it runs; there is nothing to learn from its end.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Workers({})", self.threads.len())
+    }
+}

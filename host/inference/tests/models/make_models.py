@@ -1,0 +1,144 @@
+"""Makes the models of the tests. Run: pip install onnx==1.23.2 && python make_models.py
+
+Weights come from a fixed seed. Each model stands for one thing that the host must get right.
+"""
+
+import pathlib
+
+import numpy as np
+import onnx
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
+
+HERE = pathlib.Path(__file__).parent
+RANDOM = np.random.default_rng(20261123)
+
+
+def info(name, element, shape):
+    return helper.make_tensor_value_info(name, element, shape)
+
+
+def save(name, nodes, inputs, outputs, weights=(), opset=13, domains=()):
+    graph = helper.make_graph(nodes, name, inputs, outputs, list(weights))
+    opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(it, 1) for it in domains]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="martello-tests")
+    model.ir_version = 8
+    if not domains:
+        onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, HERE / f"{name}.onnx")
+
+
+def weight(name, shape, dtype, scale=0.3):
+    return numpy_helper.from_array((RANDOM.standard_normal(shape) * scale).astype(dtype), name)
+
+
+def affine():
+    two = numpy_helper.from_array(np.array([2], np.float32), "two")
+    one = numpy_helper.from_array(np.array([1], np.float32), "one")
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["doubled"]),
+        helper.make_node("Add", ["doubled", "one"], ["y"]),
+    ]
+    save("affine", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [2, 3])], [two, one])
+
+
+def convnet(name, element, dtype, batch):
+    weights = [
+        weight("w1", (8, 3, 3, 3), dtype),
+        weight("b1", (8,), dtype),
+        weight("w2", (16, 8, 3, 3), dtype),
+        weight("b2", (16,), dtype),
+        weight("w3", (16, 5), dtype),
+        weight("b3", (5,), dtype),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("MaxPool", ["r1"], ["p1"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node(
+            "Conv", ["p1", "w2", "b2"], ["c2"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]
+        ),
+        helper.make_node("Sigmoid", ["c2"], ["r2"]),
+        helper.make_node("GlobalAveragePool", ["r2"], ["p2"]),
+        helper.make_node("Flatten", ["p2"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w3"], ["product"]),
+        helper.make_node("Add", ["product", "b3"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+    ]
+    outputs = [info("logits", element, [batch, 5]), info("scores", element, [batch, 5])]
+    save(name, nodes, [info("image", element, [batch, 3, 16, 16])], outputs, weights)
+
+
+def same(name, element, shape=(2, 3)):
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    shape = list(shape)
+    flat = numpy_helper.from_array(np.array([int(np.prod(shape))], np.int64), "shape")
+    save(name, [node], [info("x", element, shape)], [info("y", element, [int(np.prod(shape))])], [flat])
+
+
+def plus_one(name, element, dtype):
+    one = numpy_helper.from_array(np.array([1], dtype), "one")
+    node = helper.make_node("Add", ["x", "one"], ["y"])
+    save(name, [node], [info("x", element, [4])], [info("y", element, [4])], [one], opset=14)
+
+
+def slow():
+    """A chain of products: no weights, and seconds of work that can be stopped between two operators."""
+    nodes = [helper.make_node("MatMul", ["x" if it == 0 else f"m{it - 1}", "x"], [f"m{it}"]) for it in range(400)]
+    nodes.append(helper.make_node("Identity", ["m399"], ["y"]))
+    save("slow", nodes, [info("x", T.FLOAT, [512, 512])], [info("y", T.FLOAT, [512, 512])])
+
+
+def unsupported():
+    node = helper.make_node("Nonesuch", ["x"], ["y"], domain="example.invalid")
+    save("unsupported", [node], [info("x", T.FLOAT, [2])], [info("y", T.FLOAT, [2])], domains=["example.invalid"])
+
+
+def two_inputs():
+    node = helper.make_node("Sub", ["left", "right"], ["difference"])
+    inputs = [info("left", T.FLOAT, ["n"]), info("right", T.FLOAT, ["n"])]
+    save("two_inputs", [node], inputs, [info("difference", T.FLOAT, ["n"])])
+
+
+def large():
+    """A large tensor in, one number out."""
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
+    save("mean_2048", [node], [info("x", T.FLOAT, [1, 1, 2048, 2048])], [info("y", T.FLOAT, [1, 1])])
+
+
+def grows():
+    """A small tensor in, a large one out."""
+    node = helper.make_node("Expand", ["x", "shape"], ["y"])
+    shape = numpy_helper.from_array(np.array([1 << 22], np.int64), "shape")
+    save("grows", [node], [info("x", T.FLOAT, [1])], [info("y", T.FLOAT, [1 << 22])], [shape])
+
+
+def external():
+    """A model whose weights lie in another file, which a model that is signed alone must not reach."""
+    tensor = T(name="w", data_type=T.FLOAT, dims=[2], data_location=T.EXTERNAL)
+    tensor.external_data.add(key="location", value="affine.onnx")
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "external", [info("x", T.FLOAT, [2])], [info("y", T.FLOAT, [2])], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    (HERE / "external.onnx").write_bytes(model.SerializeToString())
+
+
+if __name__ == "__main__":
+    affine()
+    convnet("convnet_f32", T.FLOAT, np.float32, 1)
+    convnet("convnet_f64", T.DOUBLE, np.float64, 1)
+    convnet("convnet_f16", T.FLOAT16, np.float16, 1)
+    convnet("convnet_batch", T.FLOAT, np.float32, "batch")
+    same("same_bf16", T.BFLOAT16)
+    same("same_bool", T.BOOL)
+    same("same_u8", T.UINT8)
+    plus_one("plus_one_i32", T.INT32, np.int32)
+    plus_one("plus_one_i64", T.INT64, np.int64)
+    plus_one("plus_one_u8", T.UINT8, np.uint8)
+    slow()
+    unsupported()
+    two_inputs()
+    large()
+    grows()
+    external()
