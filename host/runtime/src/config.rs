@@ -27,7 +27,8 @@ pub struct RuntimeConfig {
     pub compiler: Option<PathBuf>,
     /// How many guests may run at once, each on a thread of its own. At least 1.
     pub guest_threads: usize,
-    /// How many instances may live at once in worlds that share the threads of an async runtime (HTTP).
+    /// How many instances may live at once in worlds that share the threads of an async runtime (HTTP). None by
+    /// default: each place costs address space and a little memory.
     pub shared_instances: u32,
     /// The most linear memory that any component may be given. Address space is reserved for it, not memory.
     pub memory_ceiling: ByteCount,
@@ -49,7 +50,7 @@ impl RuntimeConfig {
             state: state.into(),
             compiler: None,
             guest_threads: cores.min(8),
-            shared_instances: 64,
+            shared_instances: 0,
             memory_ceiling: ByteCount::mebibytes(1024),
             table_ceiling: 100_000,
             tick: Duration::from_millis(1),

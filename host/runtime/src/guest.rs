@@ -35,7 +35,13 @@ pub struct Guest<S> {
 }
 
 impl<S: Send + 'static> Guest<S> {
-    pub(crate) fn new(wasi: WasiCtx, meter: Meter, log: BudgetedLog, stage: StageState, extension: S) -> Self {
+    pub(crate) fn new(
+        wasi: WasiCtx,
+        meter: Meter,
+        log: BudgetedLog,
+        stage: StageState,
+        extension: S,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_HANDLES);
         let mut http = WasiHttpCtx::new();

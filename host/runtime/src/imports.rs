@@ -46,11 +46,11 @@ impl ImportGrants {
         {
             return Err(ImportRefusal::Undeclared);
         }
-        let starts = |prefix: &&str| import.starts_with(*prefix);
-        if BASELINE.iter().any(|prefix| starts(prefix)) || world.iter().any(|prefix| starts(prefix)) {
+        let within = |prefixes: &[&str]| prefixes.iter().any(|prefix| import.starts_with(prefix));
+        if within(BASELINE) || within(world) {
             return Ok(());
         }
-        match GRANTABLE.iter().find(|(prefix, _)| starts(prefix)) {
+        match GRANTABLE.iter().find(|(prefix, _)| import.starts_with(prefix)) {
             Some((_, grant)) if self.granted.contains(grant) => Ok(()),
             Some((_, grant)) => Err(ImportRefusal::NotGranted(*grant)),
             None => Err(ImportRefusal::Unknown),

@@ -134,7 +134,10 @@ impl Payload {
 /// Bytes and attributes may identify a person: only their number is shown.
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payload").field("media_type", &self.media_type).field("length", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Payload")
+            .field("media_type", &self.media_type)
+            .field("length", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +167,12 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    pub(crate) fn new(port: Name, media_type: String, attributes: Vec<(String, String)>, folder: Arc<Path>) -> Self {
+    pub(crate) fn new(
+        port: Name,
+        media_type: String,
+        attributes: Vec<(String, String)>,
+        folder: Arc<Path>,
+    ) -> Self {
         Self {
             port,
             media_type,
@@ -279,7 +287,9 @@ mod tests {
     #[test]
     fn reading_stops_at_the_end_and_nothing_comes_from_behind_it() {
         let payload = Payload::memory("text/plain", "0123456789");
-        for (offset, length, expected) in [(0, 4, "0123"), (8, 4, "89"), (10, 1, ""), (u64::MAX, usize::MAX, "")] {
+        for (offset, length, expected) in
+            [(0, 4, "0123"), (8, 4, "89"), (10, 1, ""), (u64::MAX, usize::MAX, "")]
+        {
             assert_eq!(payload.read_at(offset, length).unwrap(), expected);
         }
     }

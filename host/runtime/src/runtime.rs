@@ -130,15 +130,24 @@ impl<X: Extension> Runtime<X> {
     pub fn start(config: &RuntimeConfig, extension: X) -> Result<Self, RuntimeError> {
         let native = NativeCode::open(config)?;
         let spool = config.state.join("spool");
-        std::fs::create_dir_all(&spool).map_err(|source| NativeError::Cache { path: spool.clone(), source })?;
+        std::fs::create_dir_all(&spool)
+            .map_err(|source| NativeError::Cache { path: spool.clone(), source })?;
         let engine = Engine::new(&config.engine()).map_err(RuntimeError::Engine)?;
         let ticker = Ticker::start(&engine, config.tick).map_err(RuntimeError::Ticker)?;
         let threads = GuestThreads::start(config.guest_threads).map_err(RuntimeError::Threads)?;
         let memory_ceiling = config.memory_ceiling;
         let shared_instances = usize::try_from(config.shared_instances).unwrap_or(usize::MAX);
         let spool_folder = spool.into();
-        let shared =
-            Shared { threads, ticker, engine, native, spool_folder, memory_ceiling, shared_instances, extension };
+        let shared = Shared {
+            threads,
+            ticker,
+            engine,
+            native,
+            spool_folder,
+            memory_ceiling,
+            shared_instances,
+            extension,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -155,11 +164,14 @@ impl<X: Extension> Runtime<X> {
     ) -> Result<StageComponent<X>, LoadError> {
         let extension = self.shared.extension.interfaces();
         let world: Vec<&str> = extension.iter().copied().chain([stage::link::PACKAGE]).collect();
-        let pre = self.prepare(component, limits, grants, &world, stage::EXPORT, |linker| {
-            stage::link::link(linker)
-        })?;
+        let pre = self.prepare(component, limits, grants, &world, stage::EXPORT, stage::link::link)?;
         let pre = StageHostPre::new(pre).map_err(LoadError::Link)?;
-        Ok(StageComponent { shared: Arc::clone(&self.shared), pre, digest: *component.digest(), limits: limits.clone() })
+        Ok(StageComponent {
+            shared: Arc::clone(&self.shared),
+            pre,
+            digest: *component.digest(),
+            limits: limits.clone(),
+        })
     }
 
     /// What all worlds have in common: limits, native code, world, imports, linking.

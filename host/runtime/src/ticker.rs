@@ -1,7 +1,7 @@
 //! The clock that guests cannot escape: a thread that moves the engine's epoch on while guests run.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -45,10 +45,11 @@ impl Ticker {
             stop: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
         });
-        let thread = std::thread::Builder::new().name("guest-ticker".to_owned()).stack_size(64 << 10).spawn({
-            let (shared, engine) = (Arc::clone(&shared), engine.weak());
-            move || shared.tick_until_stopped(&engine, tick)
-        })?;
+        let thread =
+            std::thread::Builder::new().name("guest-ticker".to_owned()).stack_size(64 << 10).spawn({
+                let (shared, engine) = (Arc::clone(&shared), engine.weak());
+                move || shared.tick_until_stopped(&engine, tick)
+            })?;
         let ticker = Self { shared, handle: thread.thread().clone(), thread: Some(thread) };
         ticker.prove()?;
         Ok(ticker)

@@ -11,7 +11,10 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
 
-pub(crate) fn link<S: Send + 'static>(linker: &mut Linker<Guest<S>>, grants: &ImportGrants) -> wasmtime::Result<()> {
+pub(crate) fn link<S: Send + 'static>(
+    linker: &mut Linker<Guest<S>>,
+    grants: &ImportGrants,
+) -> wasmtime::Result<()> {
     link_baseline(linker)?;
     if grants.granted.contains(&ImportGrant::Filesystem) {
         filesystem::types::add_to_linker::<Guest<S>, WasiFilesystem>(linker, Guest::filesystem)?;
@@ -46,6 +49,10 @@ fn link_sockets<S: Send + 'static>(l: &mut Linker<Guest<S>>) -> wasmtime::Result
     sockets::udp_create_socket::add_to_linker::<Guest<S>, WasiSockets>(l, Guest::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<Guest<S>, WasiSockets>(l, Guest::sockets)?;
     sockets::instance_network::add_to_linker::<Guest<S>, WasiSockets>(l, Guest::sockets)?;
-    sockets::network::add_to_linker::<Guest<S>, WasiSockets>(l, &sockets::network::LinkOptions::default(), Guest::sockets)?;
+    sockets::network::add_to_linker::<Guest<S>, WasiSockets>(
+        l,
+        &sockets::network::LinkOptions::default(),
+        Guest::sockets,
+    )?;
     sockets::ip_name_lookup::add_to_linker::<Guest<S>, WasiSockets>(l, Guest::sockets)
 }

@@ -105,7 +105,8 @@ impl<X: Extension> HttpComponent<X> {
         let log = BudgetedLog::new(Arc::new(TracingLog { trace: "http".to_owned() }), limits.log_bytes);
         let output_bytes = limits.output_bytes;
         let meter = Meter::start(limits, Placement::SharedWorker, Arc::new(Abandonment::default()));
-        let guest = Guest::new(closed_wasi(&log), meter, log, StageState::empty(&self.shared.spool_folder), state);
+        let guest =
+            Guest::new(closed_wasi(&log), meter, log, StageState::empty(&self.shared.spool_folder), state);
         let mut store = guest.into_store(&self.shared.engine, Placement::SharedWorker);
         let (sender, receiver) = oneshot::channel();
         let request = request.map(|body| limited(body, request_bytes, Error::HttpRequestBodySize(None)));
@@ -147,7 +148,10 @@ impl<X: Extension> HttpComponent<X> {
 }
 
 async fn ended(task: Option<JoinHandle<Result<(), HttpFailure>>>) -> HttpFailure {
-    let stopped = |code: &'static str, detail: &str| HttpFailure::Stopped { code: Code::of(code), detail: detail.to_owned() };
+    let stopped = |code: &'static str, detail: &str| HttpFailure::Stopped {
+        code: Code::of(code),
+        detail: detail.to_owned(),
+    };
     match task {
         None => stopped(code::HOST_FAULT, "the guest's task is gone"),
         Some(task) => match task.await {

@@ -135,7 +135,9 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
                 response
             }
             Err(HttpFailure::Unfit(_)) => plain(StatusCode::BAD_REQUEST, "the request is not well formed\n"),
-            Err(HttpFailure::Guest(_)) => plain(StatusCode::BAD_GATEWAY, "the component answered with an error\n"),
+            Err(HttpFailure::Guest(_)) => {
+                plain(StatusCode::BAD_GATEWAY, "the component answered with an error\n")
+            }
             Err(HttpFailure::Stopped { code, .. }) => {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, format!("the component was stopped: {code}\n"))
             }

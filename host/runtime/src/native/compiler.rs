@@ -22,7 +22,9 @@ const POLL: Duration = Duration::from_millis(2);
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// There is no compiler where it was looked for.
-    #[error("no compiler at {looked_at}: install `martello-compile` beside this program, or configure its path")]
+    #[error(
+        "no compiler at {looked_at}: install `martello-compile` beside this program, or configure its path"
+    )]
     Missing {
         /// Where it was looked for.
         looked_at: PathBuf,
@@ -62,7 +64,10 @@ impl Compiler {
         let path = self.locate()?;
         let run = |source| CompileError::Run { path: path.clone(), source };
         let input = sealed(wasm).map_err(run)?;
-        let complaint: File = rustix::fs::memfd_create("complaint", MemfdFlags::CLOEXEC).map_err(io::Error::from).map_err(run)?.into();
+        let complaint: File = rustix::fs::memfd_create("complaint", MemfdFlags::CLOEXEC)
+            .map_err(io::Error::from)
+            .map_err(run)?
+            .into();
         let mut child = Command::new(&path)
             .arg(self.memory.0.to_string())
             .arg(self.deadline.as_secs().max(1).to_string())
@@ -87,7 +92,8 @@ impl Compiler {
         if status.success() {
             return Ok(());
         }
-        let complaint = read_start(complaint).unwrap_or_else(|error| format!("its complaint cannot be read: {error}"));
+        let complaint =
+            read_start(complaint).unwrap_or_else(|error| format!("its complaint cannot be read: {error}"));
         Err(CompileError::Refused { status: status.to_string(), complaint })
     }
 
@@ -110,7 +116,10 @@ fn sealed(bytes: &[u8]) -> io::Result<File> {
     let mut file: File = rustix::fs::memfd_create("component", flags)?.into();
     file.write_all(bytes)?;
     file.rewind()?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     Ok(file)
 }
 

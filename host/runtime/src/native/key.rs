@@ -25,7 +25,10 @@ impl DeviceKey {
         match File::open(path) {
             Ok(mut file) => {
                 if file.metadata()?.permissions().mode() & 0o077 != 0 {
-                    let text = format!("key {} can be read by others; remove it to have a new one made", path.display());
+                    let text = format!(
+                        "key {} can be read by others; remove it to have a new one made",
+                        path.display()
+                    );
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
                 }
                 file.read_exact(&mut bytes)?;

@@ -127,8 +127,13 @@ impl NativeCode {
         let (temporary, path) = (self.path(name, "tmp"), self.path(name, "cwasm"));
         let at = |source| NativeError::Cache { path: temporary.clone(), source };
         let _ = std::fs::remove_file(&temporary);
-        let native =
-            File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary).map_err(at)?;
+        let native = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(at)?;
         let remove = RemoveOnDrop(&temporary);
         self.compiler.compile(wasm.bytes(), &native)?;
         native.sync_all().map_err(at)?;

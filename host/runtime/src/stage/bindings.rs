@@ -1,7 +1,5 @@
 //! The WIT types of a stage, made from `wit/pipeline`. `wasi:nn` is left out: an extension links it.
 
-#![expect(clippy::all, reason = "generated")]
-
 wasmtime::component::bindgen!({
     inline: "
         package martello:runtime;

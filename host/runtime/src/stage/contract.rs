@@ -41,7 +41,8 @@ impl Contract {
         if outcome.findings.len() as u64 > u64::from(most_findings) {
             return Err(format!("{} findings, {most_findings} are allowed", outcome.findings.len()));
         }
-        let findings = outcome.findings.into_iter().map(|finding| self.finding(finding)).collect::<Result<_, _>>()?;
+        let findings =
+            outcome.findings.into_iter().map(|finding| self.finding(finding)).collect::<Result<_, _>>()?;
         Ok((findings, outcome.evidence.map(evidence).transpose()?))
     }
 
@@ -62,17 +63,27 @@ impl Contract {
         }
         for measurement in &finding.measurements {
             if !rule.measurements.iter().any(|declared| declared.as_str() == measurement.name) {
-                return Err(format!("undeclared measurement {:?} of finding {}", measurement.name, rule.kind));
+                return Err(format!(
+                    "undeclared measurement {:?} of finding {}",
+                    measurement.name, rule.kind
+                ));
             }
             if !measurement.value.is_finite() || !is_plain(&measurement.unit) {
-                return Err(format!("measurement {} of finding {} is no number with a unit", measurement.name, rule.kind));
+                return Err(format!(
+                    "measurement {} of finding {} is no number with a unit",
+                    measurement.name, rule.kind
+                ));
             }
         }
         Ok(Finding {
             kind: finding.kind,
             label: finding.label,
             confidence: finding.confidence,
-            scores: finding.scores.into_iter().map(|(label, probability)| Score { label, probability }).collect(),
+            scores: finding
+                .scores
+                .into_iter()
+                .map(|(label, probability)| Score { label, probability })
+                .collect(),
             measurements: finding
                 .measurements
                 .into_iter()
@@ -133,7 +144,11 @@ mod tests {
             label: Some("good".to_owned()),
             confidence: Some(0.75),
             scores: vec![("good".to_owned(), 0.75), ("bad".to_owned(), 0.25)],
-            measurements: vec![wit::Measurement { name: "noise".to_owned(), value: 2.5, unit: "1".to_owned() }],
+            measurements: vec![wit::Measurement {
+                name: "noise".to_owned(),
+                value: 2.5,
+                unit: "1".to_owned(),
+            }],
         }
     }
 

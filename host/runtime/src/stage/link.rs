@@ -10,7 +10,7 @@ use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 use wasmtime::{AsContext, Result, StoreContextMut};
 
 use super::bindings::martello::pipeline::{log::Level, types};
-use super::{Pseudonyms, PseudonymError, StageState};
+use super::{PseudonymError, Pseudonyms, StageState};
 use crate::guest::Guest;
 use crate::log::LogLevel;
 use crate::meter::Breach;
@@ -62,10 +62,11 @@ fn link_types<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<()> {
         "[method]payload.read",
         |store: StoreContextMut<'_, Guest<S>>, (this, offset, length): (Resource<Payload>, u64, u32)| {
             let length = usize::try_from(length.min(MOST_READ))?;
-            let read: Result<Bytes, WitFault> = payload(&store, &this)?.read_at(offset, length).map_err(|error| {
-                tracing::error!(%error, "payload cannot be read");
-                fault(FaultKind::Internal, "the payload cannot be read")
-            });
+            let read: Result<Bytes, WitFault> =
+                payload(&store, &this)?.read_at(offset, length).map_err(|error| {
+                    tracing::error!(%error, "payload cannot be read");
+                    fault(FaultKind::Internal, "the payload cannot be read")
+                });
             Ok((read,))
         },
     )?;
@@ -83,15 +84,16 @@ fn link_types<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<()> {
     )?;
     types.func_wrap("[method]sink.finish", |mut store: StoreContextMut<'_, Guest<S>>, (this,)| {
         let guest = store.data_mut();
-        let finished: Result<Bytes, WitFault> = match guest.table.get_mut::<Sink>(&this)?.0.take().map(Spool::complete) {
-            Some(Ok(output)) => {
-                let digest = Bytes::copy_from_slice(output.digest.as_bytes());
-                guest.stage.outputs.push(output);
-                Ok(digest)
-            }
-            Some(Err(_)) => Err(fault(FaultKind::Limit, "the output was not written whole")),
-            None => Err(fault(FaultKind::Internal, "the output was finished before")),
-        };
+        let finished: Result<Bytes, WitFault> =
+            match guest.table.get_mut::<Sink>(&this)?.0.take().map(Spool::complete) {
+                Some(Ok(output)) => {
+                    let digest = Bytes::copy_from_slice(output.digest.as_bytes());
+                    guest.stage.outputs.push(output);
+                    Ok(digest)
+                }
+                Some(Err(_)) => Err(fault(FaultKind::Limit, "the output was not written whole")),
+                None => Err(fault(FaultKind::Internal, "the output was finished before")),
+            };
         Ok((finished,))
     })
 }
@@ -166,7 +168,9 @@ impl StageState {
             return Err("the media type is none");
         }
         let too_long = |text: &String| text.len() > LONGEST_ATTRIBUTE;
-        if attributes.len() > MOST_ATTRIBUTES || attributes.iter().any(|(name, value)| too_long(name) || too_long(value)) {
+        if attributes.len() > MOST_ATTRIBUTES
+            || attributes.iter().any(|(name, value)| too_long(name) || too_long(value))
+        {
             return Err("the attributes are too many or too long");
         }
         Ok(Spool::new(port.clone(), media_type, attributes, self.spool_folder.clone()))
@@ -194,7 +198,9 @@ fn link_pseudonyms<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<(
         Ok((ask(&store, |pseudonyms| pseudonyms.uid(&value)),))
     })?;
     pseudonyms.func_wrap("uids", |store: StoreContextMut<'_, Guest<S>>, (values,): (Vec<String>,)| {
-        Ok((ask(&store, |pseudonyms| values.iter().map(|value| pseudonyms.uid(value)).collect::<Result<Vec<_>, _>>()),))
+        Ok((ask(&store, |pseudonyms| {
+            values.iter().map(|value| pseudonyms.uid(value)).collect::<Result<Vec<_>, _>>()
+        }),))
     })?;
     pseudonyms.func_wrap("subject", |store: StoreContextMut<'_, Guest<S>>, (value,): (String,)| {
         Ok((ask(&store, |pseudonyms| pseudonyms.subject(&value)),))
@@ -214,7 +220,9 @@ fn ask<S: Send + 'static, T>(
 ) -> Result<T, WitFault> {
     match store.data().stage.pseudonyms.as_deref() {
         None => Err(fault(FaultKind::Policy, "pseudonyms are not granted")),
-        Some(pseudonyms) => question(pseudonyms).map_err(|error| fault(FaultKind::Malformed, &error.to_string())),
+        Some(pseudonyms) => {
+            question(pseudonyms).map_err(|error| fault(FaultKind::Malformed, &error.to_string()))
+        }
     }
 }
 

@@ -186,7 +186,7 @@ impl<X: Extension> StageComponent<X> {
         let component = self.clone();
         self.shared.threads.submit(slot, move |runtime| {
             // Nobody waiting is no error: the caller gave up.
-            let _ = reply.send(component.run(runtime, call, abandonment));
+            let _ = reply.send(component.run(runtime, call, &abandonment));
         });
         result.await.unwrap_or_else(|_| Err(host_fault("the host panicked while it served the guest")))
     }
@@ -195,7 +195,7 @@ impl<X: Extension> StageComponent<X> {
         &self,
         runtime: &tokio::runtime::Runtime,
         call: StageCall<X::State>,
-        abandonment: Arc<Abandonment>,
+        abandonment: &Arc<Abandonment>,
     ) -> Result<StageReport, Box<StageFailure>> {
         let _running = self.shared.ticker.running();
         let contract = call.contract;
@@ -207,7 +207,7 @@ impl<X: Extension> StageComponent<X> {
             pseudonyms: call.pseudonyms,
             ..StageState::empty(&self.shared.spool_folder)
         };
-        let meter = Meter::start(self.limits.clone(), Placement::OwnThread, Arc::clone(&abandonment));
+        let meter = Meter::start(self.limits.clone(), Placement::OwnThread, Arc::clone(abandonment));
         let deadline = meter.deadline();
         let mut store = Guest::new(closed_wasi(&log), meter, log, stage, call.state)
             .into_store(&self.shared.engine, Placement::OwnThread);
@@ -227,7 +227,9 @@ impl<X: Extension> StageComponent<X> {
         }
         let returned = match ended {
             Ended::Returned(returned) => returned,
-            Ended::Late | Ended::Abandoned => Err(wasmtime::Error::msg("the call was waiting when it was stopped")),
+            Ended::Late | Ended::Abandoned => {
+                Err(wasmtime::Error::msg("the call was waiting when it was stopped"))
+            }
         };
         conclude(guest, returned, &contract)
     }
@@ -288,16 +290,19 @@ fn conclude<S: Send + 'static>(
             let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
             failure(trap_code(&error, guest.meter.breach()), None, explain(root_causes(&error)), backtrace)
         }
-        Ok(_) if guest.stage.unwritable => {
-            failure(Code::of(code::OUTPUT_UNWRITABLE), None, "an output could not be written".to_owned(), None)
-        }
+        Ok(_) if guest.stage.unwritable => failure(
+            Code::of(code::OUTPUT_UNWRITABLE),
+            None,
+            "an output could not be written".to_owned(),
+            None,
+        ),
         Ok(Err(fault)) => {
             let (kind, text) = split(fault);
             let declared = |code: &str| contract.codes.iter().any(|declared| declared == code);
-            let code = guest.meter.hard_breach().map_or_else(
-                || Code::from_fault_text(&text, declared, kind.code()),
-                Breach::code,
-            );
+            let code = guest
+                .meter
+                .hard_breach()
+                .map_or_else(|| Code::from_fault_text(&text, declared, kind.code()), Breach::code);
             failure(code, Some(kind), explain(text), None)
         }
         Ok(Ok(outcome)) => {
@@ -305,9 +310,12 @@ fn conclude<S: Send + 'static>(
                 return failure(breach.code(), None, explain("the stage returned in peace".to_owned()), None);
             }
             match contract.admit(outcome, guest.limits().findings) {
-                Ok((findings, evidence)) => {
-                    Ok(StageReport { findings, evidence, outputs: std::mem::take(&mut guest.stage.outputs), usage })
-                }
+                Ok((findings, evidence)) => Ok(StageReport {
+                    findings,
+                    evidence,
+                    outputs: std::mem::take(&mut guest.stage.outputs),
+                    usage,
+                }),
                 Err(detail) => failure(Code::of(code::GUEST_CONTRACT), None, detail, None),
             }
         }
@@ -332,7 +340,8 @@ pub(crate) fn trap_code(error: &wasmtime::Error, breach: Option<Breach>) -> Code
 pub(crate) fn root_causes(error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
     let causes = error.chain().map(ToString::to_string);
-    let own = causes.filter(|cause| backtrace.as_ref().is_none_or(|backtrace| !cause.contains(backtrace.as_str())));
+    let own =
+        causes.filter(|cause| backtrace.as_ref().is_none_or(|backtrace| !cause.contains(backtrace.as_str())));
     own.collect::<Vec<_>>().join(": ")
 }
 

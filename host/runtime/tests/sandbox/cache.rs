@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use martello_runtime::{CompileError, ImportGrants, LoadError, NativeError, NoExtension, Payload, Runtime, RuntimeConfig, RuntimeError};
+use martello_runtime::{
+    CompileError, ImportGrants, LoadError, NativeError, NoExtension, Payload, Runtime, RuntimeConfig,
+    RuntimeError,
+};
 use martello_vocab::{ByteCount, Limits};
 
 use crate::harness::{Sandbox, built, config, trusted};
@@ -46,7 +49,10 @@ fn changed_native_code_is_compiled_anew_and_never_mapped() {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, &bad).unwrap();
         let refused = load(&without_compiler(state.path()));
-        assert!(matches!(refused, Err(LoadError::Native(NativeError::Compile(CompileError::Missing { .. })))));
+        assert!(matches!(
+            refused,
+            Err(LoadError::Native(NativeError::Compile(CompileError::Missing { .. })))
+        ));
         let (_sandbox, echo) = load(&config(state.path())).unwrap();
         echoed(&echo, Payload::memory("text/plain", "made anew"));
         assert!(std::fs::read(&path).unwrap() != bad, "the changed file is still there");
@@ -94,7 +100,10 @@ fn a_compiler_without_enough_memory_or_time_is_an_error_and_leaves_nothing() {
     let state = tempfile::tempdir().unwrap();
     let starved = RuntimeConfig { compile_memory: ByteCount::mebibytes(20), ..config(state.path()) };
     let refused = load(&starved);
-    assert!(matches!(refused, Err(LoadError::Native(NativeError::Compile(CompileError::Refused { .. })))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LoadError::Native(NativeError::Compile(CompileError::Refused { .. })))),
+        "{refused:?}"
+    );
     let hurried = RuntimeConfig { compile_deadline: Duration::from_millis(1), ..config(state.path()) };
     assert!(matches!(load(&hurried), Err(LoadError::Native(NativeError::Compile(CompileError::Late(_))))));
     assert_eq!(std::fs::read_dir(state.path().join("native")).unwrap().count(), 0);

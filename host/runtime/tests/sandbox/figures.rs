@@ -28,7 +28,11 @@ fn whole_life_of_an_instance() {
                 whole.push(start.elapsed());
                 inside.push(report.usage.wall);
             }
-            println!("{name}: process() {:?}, of it with the instance alive {:?}", median(whole), median(inside));
+            println!(
+                "{name}: process() {:?}, of it with the instance alive {:?}",
+                median(whole),
+                median(inside)
+            );
         }
     });
 }
@@ -66,6 +70,39 @@ fn loading_from_the_cache() {
     println!("compiled: {:?}", start.elapsed());
     let native = std::fs::read_dir(state.path().join("native")).unwrap();
     let size = native.map(|entry| entry.unwrap().metadata().unwrap().len()).max().unwrap();
-    let times = (0..200).map(|_| { let start = Instant::now(); drop(load()); start.elapsed() }).collect();
+    let times = (0..200)
+        .map(|_| {
+            let start = Instant::now();
+            drop(load());
+            start.elapsed()
+        })
+        .collect();
     println!("kept, {size} bytes of native code: {:?}", median(times));
+}
+
+#[test]
+#[ignore = "a measurement, not a check; run it alone"]
+fn idle_memory_of_the_sandbox() {
+    let proportional = || {
+        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap()
+    };
+    let names = ["echo", "memory-bomb", "log-flood"];
+    let components: Vec<_> = names.into_iter().map(|name| trusted(built(name))).collect();
+    let state = tempfile::tempdir().unwrap();
+    let before = proportional();
+    let sandbox = Runtime::start(&config(state.path()), NoExtension).unwrap();
+    let started = proportional();
+    let load = |component| sandbox.load(component, &Limits::default(), &ImportGrants::default()).unwrap();
+    let stages: Vec<_> = components.iter().map(load).collect();
+    let loaded = proportional();
+    crate::stage::echoed(&stages[0], Payload::memory("text/plain", "x"));
+    let used = proportional();
+    println!(
+        "KiB of PSS: sandbox {}, three components {}, after a call {}",
+        started - before,
+        loaded - started,
+        used - loaded
+    );
 }

@@ -17,7 +17,12 @@ struct Row {
     code: &'static str,
 }
 
-const fn row(guest: &'static str, component: fn(&str) -> Bytes, limits: fn() -> Limits, code: &'static str) -> Row {
+const fn row(
+    guest: &'static str,
+    component: fn(&str) -> Bytes,
+    limits: fn() -> Limits,
+    code: &'static str,
+) -> Row {
     Row { guest, component, settings: &[], limits, code }
 }
 
@@ -40,7 +45,10 @@ const STOPPED: &[Row] = &[
     row("trap", built, Limits::default, code::GUEST_TRAP),
     row("output-flood", built, Limits::default, code::GUEST_OUTPUT),
     row("sleeper", built, short, code::GUEST_DEADLINE),
-    Row { settings: &[("what", "kind")], ..row("reports-nonsense", built, Limits::default, code::GUEST_CONTRACT) },
+    Row {
+        settings: &[("what", "kind")],
+        ..row("reports-nonsense", built, Limits::default, code::GUEST_CONTRACT)
+    },
 ];
 
 /// Guests whose tests are of another kind; each names its test.
@@ -82,7 +90,9 @@ fn every_guest_is_used_by_a_test() {
 fn a_component_that_wants_the_network_is_refused_by_the_name_of_its_import() {
     let refused = sandbox().load(&trusted(built("sockets")), &Limits::default(), &ImportGrants::default());
     match refused {
-        Err(error @ LoadError::Imports { .. }) => assert!(error.to_string().contains("`wasi:sockets/tcp@"), "{error}"),
+        Err(error @ LoadError::Imports { .. }) => {
+            assert!(error.to_string().contains("`wasi:sockets/tcp@"), "{error}");
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -90,7 +100,8 @@ fn a_component_that_wants_the_network_is_refused_by_the_name_of_its_import() {
 #[test]
 fn a_guest_that_was_stopped_leaves_its_place_clean_for_the_next() {
     let echo = crate::harness::stage("echo");
-    let bomb = load(built("memory-bomb"), &Limits { memory_bytes: ByteCount::mebibytes(32), ..Limits::default() });
+    let bomb =
+        load(built("memory-bomb"), &Limits { memory_bytes: ByteCount::mebibytes(32), ..Limits::default() });
     for _ in 0..20 {
         fails(&bomb, call(Payload::memory("text/plain", "x")));
         let report = crate::stage::echoed(&echo, Payload::memory("text/plain", "x"));

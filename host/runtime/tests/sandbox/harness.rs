@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
 use martello_runtime::{
-    GuestLog, ImportGrants, LogLevel, NoExtension, Payload, Runtime, RuntimeConfig, StageCall, StageComponent,
-    StageFailure, StageReport,
+    GuestLog, ImportGrants, LogLevel, NoExtension, Payload, Runtime, RuntimeConfig, StageCall,
+    StageComponent, StageFailure, StageReport,
 };
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits};
@@ -24,12 +24,24 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// The target folder that this test was built into, wherever it is.
+fn target() -> PathBuf {
+    let ours = std::env::current_exe().unwrap();
+    ours.ancestors().nth(3).unwrap().to_owned()
+}
+
 /// `martello-compile`, built for this test run.
 pub(crate) fn compiler() -> &'static Path {
     static COMPILER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let target = repository().join("target");
+        let target = target();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(repository()).args(["build", "--quiet", "--package", "martello-compile", "--target-dir"]);
+        cargo.current_dir(repository()).args([
+            "build",
+            "--quiet",
+            "--package",
+            "martello-compile",
+            "--target-dir",
+        ]);
         assert!(cargo.arg(&target).status().unwrap().success(), "martello-compile does not build");
         target.join("debug/martello-compile")
     });
@@ -39,9 +51,15 @@ pub(crate) fn compiler() -> &'static Path {
 /// A guest out of `stages/` or `worlds/`, built for this test run.
 pub(crate) fn built(name: &str) -> Bytes {
     static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
-        let target = repository().join("target/guests-build");
+        let target = target().join("guests-build");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(guests_folder()).args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"]);
+        cargo.current_dir(guests_folder()).args([
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            "wasm32-wasip2",
+        ]);
         cargo.args(["--examples", "--target-dir"]).arg(&target);
         assert!(cargo.status().unwrap().success(), "the guests do not build");
         target.join("wasm32-wasip2/release/examples")
@@ -84,6 +102,7 @@ pub(crate) fn config(state: &Path) -> RuntimeConfig {
     RuntimeConfig {
         compiler: Some(compiler().to_owned()),
         guest_threads: 4,
+        shared_instances: 16,
         memory_ceiling: ByteCount::mebibytes(1024),
         ..RuntimeConfig::new(state)
     }
@@ -92,7 +111,7 @@ pub(crate) fn config(state: &Path) -> RuntimeConfig {
 /// The sandbox that the tests share. Its state outlives the run, so that guests are compiled once.
 pub(crate) fn sandbox() -> &'static Sandbox {
     static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
-        let state = repository().join("target/guests-state");
+        let state = target().join("guests-state");
         Runtime::start(&config(&state), NoExtension).unwrap()
     });
     &SANDBOX

@@ -47,7 +47,12 @@ fn spinning_guests_hold_up_no_async_worker() {
     let spins = load(built("infinite-loop"), &limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let calls: Vec<_> = (0..4).map(|_| { let spins = spins.clone(); tokio::spawn(async move { spins.process(call(input())).await }) }).collect();
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let spins = spins.clone();
+                tokio::spawn(async move { spins.process(call(input())).await })
+            })
+            .collect();
         let start = Instant::now();
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(start.elapsed() < Duration::from_millis(400));
@@ -67,7 +72,8 @@ fn a_call_that_nobody_waits_for_is_stopped() {
         // More than there are guest threads: they come to run only because the ones before are stopped.
         for index in 0..12 {
             let stage = &stages[index % 2];
-            let given_up = tokio::time::timeout(Duration::from_millis(50), stage.process(call(input()))).await;
+            let given_up =
+                tokio::time::timeout(Duration::from_millis(50), stage.process(call(input()))).await;
             assert!(given_up.is_err());
         }
     });

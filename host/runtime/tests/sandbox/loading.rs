@@ -7,7 +7,11 @@ use crate::harness::{built, sandbox, stage_of_core, trusted};
 
 #[test]
 fn a_component_of_another_world_is_refused_with_what_it_exports() {
-    for (guest, export) in [("command", "wasi:cli/run@"), ("http-hello", "wasi:http/incoming-handler@"), ("http-runaway", "wasi:http/")] {
+    for (guest, export) in [
+        ("command", "wasi:cli/run@"),
+        ("http-hello", "wasi:http/incoming-handler@"),
+        ("http-runaway", "wasi:http/"),
+    ] {
         match sandbox().load(&trusted(built(guest)), &Limits::default(), &ImportGrants::default()) {
             Err(LoadError::WrongWorld { expected, exports }) => {
                 assert_eq!(expected, "martello:pipeline/stage@0.1.0");
@@ -36,7 +40,8 @@ fn an_import_that_the_manifest_does_not_list_is_refused() {
 #[test]
 fn what_packing_reads_from_a_component_is_what_loading_asks_for() {
     let name: martello_vocab::Name = "echo".parse().unwrap();
-    let bundle = martello_bundle::ephemeral(name.clone(), built("echo"), Limits::default(), Vec::new()).unwrap();
+    let bundle =
+        martello_bundle::ephemeral(name.clone(), built("echo"), Limits::default(), Vec::new()).unwrap();
     let imports = &bundle.manifest().component(&name).unwrap().imports;
     let component = bundle.component(&name).unwrap();
     sandbox().load(&component, &Limits::default(), &ImportGrants::declared(imports)).unwrap();

@@ -73,7 +73,8 @@ fn only_granted_assets_open() {
 fn a_fault_keeps_its_declared_code_and_loses_any_other() {
     let echo = stage("echo");
     for (text, expected) in [("not-my-kind: codec", "not-my-kind"), ("doe-john: codec", code::MALFORMED)] {
-        let failure = fails(&echo, with_settings(echo_call(Payload::memory("text/plain", "")), &[("fault", text)]));
+        let failure =
+            fails(&echo, with_settings(echo_call(Payload::memory("text/plain", "")), &[("fault", text)]));
         assert_eq!(failure.code.as_str(), expected);
         assert_eq!(failure.detail, text);
     }
@@ -82,7 +83,8 @@ fn a_fault_keeps_its_declared_code_and_loses_any_other() {
 #[test]
 fn an_undeclared_port_fails_the_call() {
     let echo = stage("echo");
-    let failure = fails(&echo, with_settings(echo_call(Payload::memory("text/plain", "")), &[("port", "other")]));
+    let failure =
+        fails(&echo, with_settings(echo_call(Payload::memory("text/plain", "")), &[("port", "other")]));
     assert_eq!(failure.code.as_str(), code::GUEST_CONTRACT);
 }
 
@@ -124,7 +126,8 @@ fn many_calls_at_once_all_come_through() {
             .map(|index| {
                 let (echo, text) = (echo.clone(), index.to_string());
                 tokio::spawn(async move {
-                    let report = echo.process(echo_call(Payload::memory("text/plain", text.clone()))).await.unwrap();
+                    let report =
+                        echo.process(echo_call(Payload::memory("text/plain", text.clone()))).await.unwrap();
                     assert_eq!(report.outputs[0].payload.read_all(100).unwrap(), text);
                 })
             })

@@ -11,8 +11,13 @@ use martello_vocab::{ByteCount, Limits, code};
 
 use crate::harness::{built, sandbox, trusted};
 
-fn execute(limits: &Limits, arguments: &[&str], folders: Vec<FolderGrant>) -> Result<CommandReport, CommandFailure> {
-    let command = sandbox().load_command(&trusted(built("command")), limits, ImportGrants::default()).unwrap();
+fn execute(
+    limits: &Limits,
+    arguments: &[&str],
+    folders: Vec<FolderGrant>,
+) -> Result<CommandReport, CommandFailure> {
+    let command =
+        sandbox().load_command(&trusted(built("command")), limits, ImportGrants::default()).unwrap();
     let arguments = ["command"].iter().chain(arguments).map(|text| (*text).to_owned()).collect();
     let call = CommandCall { arguments, environment: Vec::new(), folders, state: () };
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(command.run(call))
@@ -32,7 +37,8 @@ fn a_program_reaches_only_the_folders_granted_and_only_as_granted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     std::fs::write(&path, "before").unwrap();
-    let grant = |access| vec![FolderGrant { host: folder.path().to_owned(), guest: "/data".to_owned(), access }];
+    let grant =
+        |access| vec![FolderGrant { host: folder.path().to_owned(), guest: "/data".to_owned(), access }];
     let write = |folders| execute(&Limits::default(), &["write", "/data/file"], folders).unwrap().exit == 0;
     assert!(!write(Vec::new()));
     assert!(!write(grant(FolderAccess::Read)));
@@ -67,7 +73,8 @@ impl Server {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 ready.send(listener.local_addr().unwrap()).unwrap();
@@ -150,7 +157,8 @@ fn bodies_are_bounded_both_ways() {
     let head = "POST /echo HTTP/1.1\r\nHost: test\r\nConnection: close\r\n";
     let declared = server.send(&format!("{head}Content-Length: 1001\r\n\r\n"));
     assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
-    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n1000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x1000));
+    let chunked =
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n1000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x1000));
     let answer = server.send(&chunked);
     assert!(answer.contains("stopped after"), "{answer}");
     let big = server.get("/big");
