@@ -1,5 +1,4 @@
 //! The generated bindings: the only code here that we did not write.
-#![expect(clippy::allow_attributes_without_reason, reason = "generated of the WIT")]
 
 wit_bindgen::generate!({
     path: ["../wit/deps/wasi-nn", "../wit/pipeline"],

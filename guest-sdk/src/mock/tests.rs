@@ -73,7 +73,8 @@ fn a_seek_inside_the_buffer_asks_the_host_for_nothing() {
 fn a_large_read_goes_past_the_buffer_in_one_call() {
     let host = Host::new().payload(ramp(1 << 20), "a/b");
     host.call(|input, _| Ok(input.reader().read_exact(&mut vec![0; 1 << 20])?)).expect("reads");
-    assert_eq!(host.record().reads, [0..1 << 20]);
+    let reads = host.record().reads;
+    assert_eq!((reads.len(), reads.first()), (1, Some(&(0..1 << 20))));
 }
 
 #[test]

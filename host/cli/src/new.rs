@@ -1,0 +1,140 @@
+//! `martello new`: a component crate that builds, tests and packs from its first minute.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use martello_vocab::Name;
+use serde_json::json;
+
+use crate::output::Advice;
+
+/// Arguments of `martello new`.
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    /// The component's name: lower-case words joined by hyphens.
+    name: Name,
+    /// The folder to be made. Without it, the name.
+    #[arg(long, value_name = "FOLDER")]
+    path: Option<PathBuf>,
+    /// The folder of the SDK (`guest-sdk`). Without it, the one of the checkout around the new folder.
+    #[arg(long, value_name = "FOLDER")]
+    sdk: Option<PathBuf>,
+}
+
+/// The files of a component: where each goes, and what it is made of.
+const FILES: [(&str, &str); 6] = [
+    ("Cargo.toml", include_str!("../templates/component/Cargo.toml.in")),
+    (".cargo/config.toml", include_str!("../templates/component/config.toml.in")),
+    (".gitignore", include_str!("../templates/component/gitignore.in")),
+    ("src/lib.rs", include_str!("../templates/component/lib.rs.in")),
+    ("bundle.toml", include_str!("../templates/component/bundle.toml.in")),
+    ("README.md", include_str!("../templates/component/README.md.in")),
+];
+
+/// Runs `martello new`.
+///
+/// # Errors
+/// Where the name does for no crate, the SDK is not found, or the folder exists already.
+pub fn run(args: NewArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
+    let NewArgs { name, path, sdk } = args;
+    let folder = path.unwrap_or_else(|| PathBuf::from(name.as_str()));
+    let identifiers = Identifiers::of(&name)?;
+    let sdk = sdk_folder(sdk, &folder)?;
+    // A new folder only: nothing of anybody's is written over.
+    if let Some(parent) = folder.parent().filter(|it| !it.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).with_context(|| format!("making folder `{}`", parent.display()))?;
+    }
+    std::fs::create_dir(&folder).with_context(|| Advice {
+        happened: format!("making folder `{}`", folder.display()),
+        next: "give `--path` a folder that does not exist yet".to_owned(),
+    })?;
+    // JSON's string syntax is TOML's too.
+    let sdk = serde_json::to_string(&sdk).context("the SDK's path is not text")?;
+    for (file, template) in FILES {
+        let text = identifiers.fill(template, &sdk);
+        let file = folder.join(file);
+        let parent = file.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(parent).with_context(|| format!("making folder `{}`", parent.display()))?;
+        std::fs::write(&file, text).with_context(|| format!("writing `{}`", file.display()))?;
+    }
+    let next = [
+        "cargo test",
+        "cargo build --target wasm32-wasip2 --profile component",
+        "martello bundle pack bundle.toml --out bundle.tar",
+    ];
+    let text = || format!("wrote {}\nthen, in that folder:\n  {}", folder.display(), next.join("\n  "));
+    out.result(text, &json!({ "component": name, "path": folder, "next": next }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a name becomes in Cargo and in Rust.
+struct Identifiers {
+    package: String,
+    library: String,
+    stage: String,
+}
+
+/// Words that Cargo or Rust keep for themselves.
+const RESERVED: [&str; 47] = [
+    "as", "async", "await", "break", "const", "continue", "core", "crate", "dyn", "else", "enum", "extern",
+    "false", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub",
+    "ref", "return", "self", "static", "std", "struct", "super", "test", "trait", "true", "try", "type",
+    "union", "unsafe", "use", "where", "while", "yield", "alloc", "outcome", "payload",
+];
+
+impl Identifiers {
+    fn of(name: &Name) -> anyhow::Result<Self> {
+        let package = name.as_str();
+        if package.contains('.') || RESERVED.contains(&package) || package == "martello-guest-sdk" {
+            bail!(Advice {
+                happened: format!("`{package}` does for no crate"),
+                next: "give another name: lower-case words joined by hyphens, no dots, no word of Rust"
+                    .to_owned(),
+            });
+        }
+        let mut stage = String::new();
+        for word in package.split(['-', '_']) {
+            let mut letters = word.chars();
+            stage.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+            stage.push_str(letters.as_str());
+        }
+        // A suffix, so that no name meets one that the file imports.
+        stage.push_str("Stage");
+        Ok(Self { package: package.to_owned(), library: package.replace('-', "_"), stage })
+    }
+
+    fn fill(&self, template: &str, sdk: &str) -> String {
+        template
+            .replace("@NAME@", &self.package)
+            .replace("@CRATE@", &self.library)
+            .replace("@TYPE@", &self.stage)
+            .replace("@SDK@", sdk)
+    }
+}
+
+/// The SDK named, or that of the checkout in which the new folder will stand, or in which this runs.
+fn sdk_folder(named: Option<PathBuf>, folder: &Path) -> anyhow::Result<PathBuf> {
+    let is_sdk = |it: &Path| {
+        let manifest = std::fs::read_to_string(it.join("Cargo.toml"));
+        manifest.is_ok_and(|text| text.contains("name = \"martello-guest-sdk\""))
+    };
+    let found = match named {
+        Some(named) => Some(named).filter(|it| is_sdk(it)),
+        None => {
+            let here = std::env::current_dir().context("reading the current folder")?;
+            let start = here.join(folder);
+            let around = start.ancestors().chain(here.ancestors()).map(|it| it.join("guest-sdk"));
+            around.into_iter().find(|it| is_sdk(it))
+        }
+    };
+    let found = found.with_context(|| Advice {
+        happened: "looking for the SDK".to_owned(),
+        next: "run this inside a checkout of Martello, or give `--sdk` the path of its folder `guest-sdk`"
+            .to_owned(),
+    })?;
+    found.canonicalize().with_context(|| format!("reading `{}`", found.display()))
+}
+
+#[cfg(test)]
+mod tests;
