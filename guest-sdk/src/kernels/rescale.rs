@@ -149,6 +149,8 @@ mod tests {
         let src: [u16; 15] = [1, 3, 5, 7, 99, 5, 7, 1, 3, 99, 9, 9, 9, 9, 9];
         let averaged = box_rescale_clip(&src, 3, 5, 2, 10.0, 1.0, 0.0, 1000.0);
         assert_eq!(averaged, Ok(vec![41.0, 41.0]));
+        let two_bands = box_rescale_clip(&[1_u16, 3, 5, 7, 2, 2, 2, 2], 4, 2, 2, 1.0, 0.0, 0.0, 9.0);
+        assert_eq!(two_bands, Ok(vec![4.0, 2.0]));
         assert!(box_rescale_clip(&src, 3, 4, 2, 1.0, 0.0, 0.0, 1.0).is_err());
         assert!(box_rescale_clip(&src, 3, 5, 0, 1.0, 0.0, 0.0, 1.0).is_err());
     }
