@@ -29,7 +29,10 @@ impl Rgb {
                 (8, samples)
             }
             _ => {
-                return Err(unsupported("unsupported-colour", "a colour space that this codec does not give"));
+                return Err(unsupported(
+                    "unsupported-colour",
+                    "a colour space that this codec does not give",
+                ));
             }
         };
         Ok(Self { rows: layout.rows, columns: layout.columns, bits, samples })

@@ -29,7 +29,10 @@ pub(super) fn decode(stream: &[u8], layout: &Layout) -> Result<Decoded, RenderEr
         return Err(bad());
     }
     let mut decoder = Decoder::new(stream);
-    decoder.set_color_transform(ColorTransform::None);
+    if layout.samples == 3 {
+        // No transform: `None` does not interleave the components, `RGB` does and leaves them as they are.
+        decoder.set_color_transform(ColorTransform::RGB);
+    }
     let word = if frame.precision > 8 { 2 } else { 1 };
     decoder.set_max_decoding_buffer_size(layout.pixels() * layout.samples * 4 * word);
     let mut bytes = decoder.decode().map_err(|_| bad())?;
