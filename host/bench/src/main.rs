@@ -11,6 +11,7 @@ mod bench;
 mod dicom;
 mod measure;
 mod measures;
+mod onnx;
 mod sampling;
 
 use std::io::Write;

@@ -75,23 +75,7 @@ pub(crate) fn run(cmd: BundleCommand, out: &crate::Output) -> anyhow::Result<Exi
 const LARGEST_SOURCE: u64 = 1 << 20;
 
 fn pack(source: &Path, path: &Path, out: &crate::Output) -> anyhow::Result<ExitCode> {
-    let folder = source.parent().unwrap_or(Path::new("."));
-    let advice = || Advice {
-        happened: format!("packing `{}`", source.display()),
-        next: "mend the source; `martello bundle init` writes one that packs".to_owned(),
-    };
-    let document = read_source(source).with_context(advice)?;
-    // The same files give the same bytes: the time is that of the newest file, unless something else is said.
-    let newest = Cell::new(modified(source)?);
-    let read = |name: &str| {
-        let file = folder.join(name);
-        newest.set(newest.get().max(modified(&file).map_err(std::io::Error::other)?));
-        std::fs::read(&file).map(Into::into)
-    };
-    let epoch = source_date_epoch()?;
-    let draft =
-        Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read).with_context(advice)?;
-    let packed = draft.pack().with_context(advice)?;
+    let packed = draft(source)?.pack().with_context(|| unpackable(source))?;
     write(&packed, path)?;
     let manifest = packed.manifest();
     let digest = packed.envelope().statement_digest();
@@ -108,6 +92,37 @@ fn pack(source: &Path, path: &Path, out: &crate::Output) -> anyhow::Result<ExitC
         &json!({ "bundle": path, "digest": digest, "name": manifest.name, "version": manifest.version }),
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a source and the files that it names.
+pub(crate) fn draft(source: &Path) -> anyhow::Result<Draft> {
+    draft_with(source, |_| Ok(()))
+}
+
+/// Reads a source, lets `change` edit it, and reads the files that it then names.
+pub(crate) fn draft_with(
+    source: &Path,
+    change: impl FnOnce(&mut Value) -> anyhow::Result<()>,
+) -> anyhow::Result<Draft> {
+    let folder = source.parent().unwrap_or(Path::new("."));
+    let mut document = read_source(source).with_context(|| unpackable(source))?;
+    change(&mut document)?;
+    // The same files give the same bytes: the time is that of the newest file, unless something else is said.
+    let newest = Cell::new(modified(source)?);
+    let read = |name: &str| {
+        let file = folder.join(name);
+        newest.set(newest.get().max(modified(&file).map_err(std::io::Error::other)?));
+        std::fs::read(&file).map(Into::into)
+    };
+    let epoch = source_date_epoch()?;
+    Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read).with_context(|| unpackable(source))
+}
+
+fn unpackable(source: &Path) -> Advice {
+    Advice {
+        happened: format!("packing `{}`", source.display()),
+        next: "mend the source; `martello bundle init` writes one that packs".to_owned(),
+    }
 }
 
 fn read_source(path: &Path) -> anyhow::Result<Value> {

@@ -1,3 +1,112 @@
 //! `martello`: packs, signs, verifies and runs bundles on this machine.
+//!
+//! Each command is a module: arguments, what it does, what it prints. Exit codes stand in [`output::exit`] and in
+//! the README; errors end with one line of what happened and one of what to do.
 
-fn main() {}
+mod bundle;
+mod demo;
+mod exec;
+mod explain;
+mod infer;
+mod keys;
+mod new;
+mod output;
+mod places;
+mod run;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use martello_telemetry::{LogFormat, TelemetryConfig};
+
+pub(crate) use output::{Format, Output};
+
+/// Runs signed WebAssembly components on this device.
+#[derive(Debug, Parser)]
+#[command(name = "martello", version, about, max_term_width = 110)]
+struct Cli {
+    /// The form of the result.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "MARTELLO_FORMAT")]
+    format: Format,
+    /// Leave out progress and remarks.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Which log lines are written to standard error, for example `info` or `warn,martello_runtime=debug`.
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "MARTELLO_LOG")]
+    log: String,
+    /// The form of log lines.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "MARTELLO_LOG_FORMAT")]
+    log_format: LogForm,
+    /// Write spans to this file in the Chrome trace format, to be opened in Perfetto.
+    #[arg(long, global = true, value_name = "FILE")]
+    trace_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a bundle over a folder of files.
+    Run(run::RunArgs),
+    /// Show everything once: keys, packing, signing, running, a tampered bundle and a runaway guest.
+    Demo(demo::DemoArgs),
+    /// Pack, sign, verify and inspect bundles.
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
+    /// Make and look at signing keys and trust roots.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Try an ONNX model through a sandboxed guest and wasi:nn.
+    Infer(infer::InferArgs),
+    /// Serve a wasi:http component.
+    Serve(serve::ServeArgs),
+    /// Run a wasi:cli component.
+    Exec(exec::ExecArgs),
+    /// Begin a new component.
+    New(new::NewArgs),
+    /// Say what a reason code means and what to do.
+    Explain(explain::ExplainArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { format: cli.format, quiet: cli.quiet };
+    let telemetry = martello_telemetry::start(&TelemetryConfig {
+        log_format: match cli.log_format {
+            LogForm::Text => LogFormat::Text,
+            LogForm::Json => LogFormat::Json,
+        },
+        log_filter: cli.log,
+        trace_file: cli.trace_file,
+    });
+    let result = match telemetry {
+        Err(error) => Err(error.into()),
+        // The guard lives until the command has ended, so that the trace file is whole.
+        Ok(_telemetry) => match cli.command {
+            Command::Run(args) => run::run(args, &output),
+            Command::Demo(args) => demo::run(&args, &output),
+            Command::Bundle(command) => bundle::run(command, &output),
+            Command::Keys(command) => keys::run(command, &output),
+            Command::Infer(args) => infer::run(args, &output),
+            Command::Serve(args) => serve::run(args, &output),
+            Command::Exec(args) => exec::run(args, &output),
+            Command::New(args) => new::run(args, &output),
+            Command::Explain(args) => explain::run(&args, &output),
+        },
+    };
+    result.unwrap_or_else(|error| {
+        let next = match error.downcast_ref::<output::Advice>() {
+            Some(advice) => advice.next.clone(),
+            None => "run the command with `--log debug` to see more".to_owned(),
+        };
+        output.failure(output::exit::FAILURE, &format!("{error:#}"), &next)
+    })
+}

@@ -72,3 +72,20 @@ impl Output {
         ExitCode::from(code)
     }
 }
+
+/// What to do about an error, for the last line that a person sees. Attach it with `anyhow::Context`.
+#[derive(Debug, Clone)]
+pub struct Advice {
+    /// What happened.
+    pub happened: String,
+    /// What to do.
+    pub next: String,
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.happened)
+    }
+}
+
+impl std::error::Error for Advice {}

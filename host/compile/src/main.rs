@@ -39,8 +39,10 @@ fn run() -> anyhow::Result<()> {
     std::io::stdin().read_to_end(&mut wasm).context("reading the component")?;
     let mut config = martello_runtime::engine_config();
     config.parallel_compilation(threads > 1);
-    let engine = wasmtime::Engine::new(&config).map_err(anyhow::Error::from).context("starting the compiler")?;
-    let native = engine.precompile_component(&wasm).map_err(anyhow::Error::from).context("compiling the component")?;
+    let engine =
+        wasmtime::Engine::new(&config).map_err(anyhow::Error::from).context("starting the compiler")?;
+    let native =
+        engine.precompile_component(&wasm).map_err(anyhow::Error::from).context("compiling the component")?;
     let mut output = std::io::stdout().lock();
     output.write_all(&native).and_then(|()| output.flush()).context("writing native code")
 }

@@ -1,1 +1,25 @@
-//! martello-engine
+//! The machine that runs bundles: the adapters of a device joined together.
+//!
+//! [`Device::start`] brings up the sandbox, the inference backends and the site's pseudonym key. [`Device::activate`]
+//! turns a verified bundle into an [`Active`] one: components compiled and checked, models loaded and proven against
+//! their golden vectors, the pipeline planned. [`Active::pass`] sends one payload through it; [`FolderRun`] does so for
+//! every file of a folder, whatever interrupts.
+//!
+//! Nothing here parses arguments or prints; programs do.
+
+mod activation;
+pub mod explain;
+mod folder_run;
+mod nn;
+mod outputs;
+mod pass;
+mod report;
+mod site_key;
+
+pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
+pub use folder_run::{FolderRun, Observer, ReportMode, RunError, Summary, WatchMode};
+pub use pass::{Exported, Pass, Refusal, StageRun};
+pub use report::{
+    FindingEntry, FindingsFile, ModelLine, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine, StageLine, Timings,
+};
+pub use site_key::{SiteKey, SiteKeyError};

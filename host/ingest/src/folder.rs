@@ -107,8 +107,8 @@ impl Folder {
         }
     }
 
-    /// The input at `path`, where it is a regular file that is not hidden.
-    pub(crate) fn look_at(&self, path: &Path) -> Option<Found> {
+    /// The input at `path` as it is now, where it is a regular file that is not hidden.
+    pub fn look_at(&self, path: &Path) -> Option<Found> {
         if is_hidden(path) {
             return None;
         }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use martello_vocab::Digest;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,10 +19,10 @@ const SCHEMA: i64 = 1;
 #[derive(Debug)]
 pub struct Journal {
     /// `synchronous=FULL`: what it commits survives a power cut.
-    durable: Connection,
+    durable: Mutex<Connection>,
     /// `synchronous=NORMAL`: what it commits survives the death of this process, which is all that counting starts
     /// needs, and costs no fsync for each input.
-    marks: Connection,
+    marks: Mutex<Connection>,
     path: PathBuf,
     _lock: File,
 }
@@ -130,7 +131,7 @@ impl Journal {
             return Err(JournalError::OtherBundle { found: begun, expected: *bundle });
         }
         let marks = open("NORMAL").map_err(in_database)?;
-        Ok(Self { durable, marks, path, _lock: lock })
+        Ok(Self { durable: Mutex::new(durable), marks: Mutex::new(marks), path, _lock: lock })
     }
 
     /// Whether an input of this name, length and time of change is complete, so that it need not be read again.
@@ -138,7 +139,7 @@ impl Journal {
     /// # Errors
     /// The database fails.
     pub fn is_complete(&self, name: &str, fingerprint: (u64, i64)) -> Result<bool, JournalError> {
-        self.marks
+        lock(&self.marks)
             .prepare_cached(
                 "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3 AND outcome IS NOT NULL",
             )
@@ -155,7 +156,7 @@ impl Journal {
     /// # Errors
     /// The database fails.
     pub fn start(&self, input: &Started<'_>) -> Result<Option<u32>, JournalError> {
-        self.marks
+        lock(&self.marks)
             .prepare_cached(
                 "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
                  ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
@@ -183,7 +184,7 @@ impl Journal {
     /// # Errors
     /// The database fails.
     pub fn take_back(&self, id: &str) -> Result<(), JournalError> {
-        self.marks
+        lock(&self.marks)
             .execute("UPDATE input SET starts = max(starts - 1, 0) WHERE id = ?1 AND outcome IS NULL", [id])
             .map(|_| ())
             .map_err(|source| self.failed(source))
@@ -193,10 +194,10 @@ impl Journal {
     ///
     /// # Errors
     /// The database fails; nothing is committed then.
-    pub fn complete(&mut self, inputs: &[Completed]) -> Result<(), JournalError> {
-        let path = self.path.clone();
+    pub fn complete(&self, inputs: &[Completed]) -> Result<(), JournalError> {
+        let mut durable = lock(&self.durable);
         let mut work = || -> rusqlite::Result<()> {
-            let transaction = self.durable.transaction()?;
+            let transaction = durable.transaction()?;
             {
                 let mut update = transaction.prepare_cached(
                     "UPDATE input SET outcome = ?2, line = ?3,
@@ -209,7 +210,7 @@ impl Journal {
             }
             transaction.commit()
         };
-        work().map_err(|source| JournalError::Database { path, source })
+        work().map_err(|source| self.failed(source))
     }
 
     /// Calls `each` with the report line of every complete input, in the order of completion.
@@ -218,8 +219,8 @@ impl Journal {
     /// The database fails, or `each` does.
     pub fn lines<E: From<JournalError>>(&self, mut each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         let failed = |source| E::from(self.failed(source));
-        let mut select = self
-            .durable
+        let durable = lock(&self.durable);
+        let mut select = durable
             .prepare("SELECT line FROM input WHERE outcome IS NOT NULL ORDER BY completed")
             .map_err(failed)?;
         let mut rows = select.query([]).map_err(failed)?;
@@ -235,7 +236,7 @@ impl Journal {
     /// # Errors
     /// The database fails.
     pub fn tally(&self) -> Result<Tally, JournalError> {
-        self.durable
+        lock(&self.durable)
             .query_row(
                 "SELECT count(*) FILTER (WHERE outcome = 'done'), count(*) FILTER (WHERE outcome = 'quarantine')
                  FROM input",
@@ -248,6 +249,11 @@ impl Journal {
     fn failed(&self, source: rusqlite::Error) -> JournalError {
         JournalError::Database { path: self.path.clone(), source }
     }
+}
+
+/// A panic of another thread in the middle of a statement leaves the connection usable: SQLite rolls back.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn begin(connection: &Connection, bundle: &Digest) -> rusqlite::Result<()> {
@@ -295,12 +301,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bundle = Digest::of(b"bundle");
         {
-            let mut journal = Journal::open(folder.path(), &bundle).unwrap();
+            let journal = Journal::open(folder.path(), &bundle).unwrap();
             assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(1));
             assert_eq!(journal.start(&started("2", "b")).unwrap(), Some(1));
             journal.complete(&[completed("2", Outcome::Quarantined)]).unwrap();
         }
-        let mut journal = Journal::open(folder.path(), &bundle).unwrap();
+        let journal = Journal::open(folder.path(), &bundle).unwrap();
         assert!(journal.is_complete("b", (3, 7)).unwrap());
         assert!(!journal.is_complete("b", (3, 8)).unwrap());
         assert!(!journal.is_complete("a", (3, 7)).unwrap());

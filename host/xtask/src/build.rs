@@ -82,7 +82,7 @@ pub(crate) fn guest_target() -> anyhow::Result<()> {
         .with_context(|| format!("the Rust target {GUEST_TARGET} is missing; install it with your toolchain"))
 }
 
-/// Builds the components that ship and returns where they are.
+/// Builds the components that ship into target/components.
 pub(crate) fn components() -> anyhow::Result<()> {
     guest_target()?;
     say("building the components for WebAssembly");
@@ -91,7 +91,17 @@ pub(crate) fn components() -> anyhow::Result<()> {
     for component in COMPONENTS {
         build.args(["--package", component]);
     }
-    check(&mut build)
+    check(&mut build)?;
+    // The bundle's source names them here, wherever cargo builds.
+    let folder = root().join("target/components");
+    std::fs::create_dir_all(&folder).context("making target/components")?;
+    for component in COMPONENTS {
+        let built = target().join(GUEST_TARGET).join("component").join(component.replace('-', "_"));
+        let built = built.with_extension("wasm");
+        let place = folder.join(component).with_extension("wasm");
+        std::fs::copy(&built, &place).with_context(|| format!("copying {}", built.display()))?;
+    }
+    Ok(())
 }
 
 /// Builds the host programs in the development profile and returns the folder that they are in.
@@ -101,4 +111,23 @@ pub(crate) fn host() -> anyhow::Result<PathBuf> {
     // The whole workspace at once, so that every command shares one build of each dependency.
     check(cargo().args(["build", "--locked", "--workspace"]))?;
     Ok(target().join("debug"))
+}
+
+/// Builds one of the misbehaving guests and returns where it is.
+pub(crate) fn guest(name: &str) -> anyhow::Result<PathBuf> {
+    guest_target()?;
+    say(&format!("building the guest {name}"));
+    let folder = target().join("guests-build");
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--target",
+        GUEST_TARGET,
+        "--manifest-path",
+        "tests/guests/Cargo.toml",
+    ]);
+    check(build.arg("--target-dir").arg(&folder).args(["--example", name]))?;
+    Ok(folder.join(GUEST_TARGET).join("release/examples").join(name.replace('-', "_")).with_extension("wasm"))
 }

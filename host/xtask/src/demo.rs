@@ -20,6 +20,7 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let programs = build::host()?;
     build::components()?;
+    let runaway = build::guest("infinite-loop")?;
     let source = bundle::source();
     build::say("running martello demo");
     let status = Command::new(programs.join("martello"))
@@ -29,6 +30,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         .arg(source)
         .arg("--samples")
         .arg("tests/fixtures/dicom")
+        .arg("--runaway")
+        .arg(runaway)
         .status()
         .context("starting martello")?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))

@@ -37,7 +37,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
     let state = bench.state();
     let ours = Server::start("martello serve", |address| {
         let mut command = Command::new(bench.program("martello")?);
-        command.args(["--quiet", "serve"]).arg(&component).arg("--listen").arg(address.to_string());
+        command.args(["--quiet", "serve"]).arg(&component).arg("--addr").arg(address.to_string());
         command.arg("--state").arg(&state);
         Ok(command)
     })?;

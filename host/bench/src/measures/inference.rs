@@ -161,7 +161,7 @@ impl<'a> Setup<'a> {
     }
 
     fn state(&self) -> NnState {
-        NnState::new(&self.limits).grant(self.name.clone(), Arc::clone(&self.model))
+        NnState::new([(self.name.clone(), Arc::clone(&self.model))], &self.limits)
     }
 
     fn guest(&self) -> anyhow::Result<Vec<Duration>> {

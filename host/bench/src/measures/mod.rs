@@ -1,12 +1,16 @@
 //! Every measure, one module each.
 
 mod binary_size;
+mod deidentify;
 mod http;
 mod idle_memory;
 mod imaging_bundle;
+mod inference;
 mod instance;
 mod native_code;
+mod normalise;
 mod pipeline;
+mod python;
 mod runaway;
 mod start;
 
@@ -14,17 +18,21 @@ use crate::measure::Measure;
 
 /// All measures, in the order in which they are told.
 pub(crate) fn all() -> Vec<Measure> {
-    vec![
+    let inference = inference::against_native().chain(inference::against_python());
+    let others = [
         instance::measure(),
         native_code::measure(),
         runaway::measure(),
         http::measure(),
+        deidentify::measure(),
+        normalise::measure(),
         pipeline::measure(),
         start::measure(),
         idle_memory::measure(),
         binary_size::bare(),
         binary_size::with_tract(),
-    ]
+    ];
+    inference.chain(others).collect()
 }
 
 /// A number of bytes for division.

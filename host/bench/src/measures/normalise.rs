@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use bytes::Bytes;
-use dicom_render::Renderer;
+use dicom_render::Render;
 use martello_guest_sdk::mock;
 use martello_runtime::{NoExtension, Payload, StageCall, StageComponent};
 use martello_vocab::{ByteCount, Limits};
@@ -50,7 +50,7 @@ fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Vec<Durati
 
 fn in_sandbox(bench: &Bench, stage: &StageComponent<NoExtension>, image: &Bytes) -> anyhow::Result<()> {
     let call = StageCall {
-        settings: [("recipe".parse()?, RECIPE.to_owned())].into(),
+        settings: [("recipe".parse()?, RECIPE.to_owned()), ("outputs".parse()?, "tensor".to_owned())].into(),
         ports: vec!["tensor".parse()?],
         ..StageCall::new(Payload::memory(DICOM, image.clone()), (), "bench")
     };
@@ -60,8 +60,12 @@ fn in_sandbox(bench: &Bench, stage: &StageComponent<NoExtension>, image: &Bytes)
 }
 
 fn natively(image: &Bytes) -> anyhow::Result<()> {
-    let host = mock::Host::new().payload(image.as_ref(), DICOM).setting("recipe", RECIPE).port("tensor");
-    let (_, outputs) = host.run::<Renderer>().map_err(|fault| anyhow::anyhow!("{fault}"))?;
+    let host = mock::Host::new()
+        .payload(image.as_ref(), DICOM)
+        .setting("recipe", RECIPE)
+        .setting("outputs", "tensor")
+        .port("tensor");
+    let (_, outputs) = host.run::<Render>().map_err(|fault| anyhow::anyhow!("{fault}"))?;
     ensure!(outputs.len() == 1, "{} outputs", outputs.len());
     Ok(())
 }

@@ -5,7 +5,6 @@
 pub(crate) struct Message(Vec<u8>);
 
 const VARINT: u64 = 0;
-const FIXED32: u64 = 5;
 const BYTES: u64 = 2;
 
 impl Message {
@@ -13,13 +12,6 @@ impl Message {
     pub(crate) fn number(mut self, field: u64, value: i64) -> Self {
         self.varint(field << 3 | VARINT);
         self.varint(value.cast_unsigned());
-        self
-    }
-
-    /// A floating-point number.
-    pub(crate) fn float(mut self, field: u64, value: f32) -> Self {
-        self.varint(field << 3 | FIXED32);
-        self.0.extend_from_slice(&value.to_le_bytes());
         self
     }
 

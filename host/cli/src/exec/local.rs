@@ -1,0 +1,83 @@
+//! A bare component file on this machine, with the limits given on the command line.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use martello_runtime::{NoExtension, Runtime, RuntimeConfig};
+use martello_trust::{Blob, Trusted};
+use martello_vocab::{ByteCount, Limits, Name};
+
+use crate::places;
+
+/// Exit code of a component that was refused, or stopped at a limit.
+pub(crate) const REFUSED: u8 = 4;
+
+/// The largest component file taken.
+const LARGEST_COMPONENT: u64 = 256 << 20;
+
+/// Where compiled code is kept, and with what it is made.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SandboxArgs {
+    /// The folder for compiled code. Default: $XDG_STATE_HOME/martello or ~/.local/state/martello.
+    #[arg(long, value_name = "DIR", env = "MARTELLO_STATE")]
+    state: Option<PathBuf>,
+    /// The program `martello-compile`. Default: beside this one.
+    #[arg(long, value_name = "FILE", env = "MARTELLO_COMPILER")]
+    compiler: Option<PathBuf>,
+}
+
+impl SandboxArgs {
+    pub(crate) fn config(&self) -> anyhow::Result<RuntimeConfig> {
+        let state = places::state(self.state.clone())?;
+        Ok(RuntimeConfig { compiler: self.compiler.clone(), ..RuntimeConfig::new(state) })
+    }
+}
+
+/// What an instance may use. What is not given has the strict default of every guest.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LimitArgs {
+    /// Linear memory, in MiB. Default: 64.
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// Time in which guest code itself may run, in milliseconds. Default: 2000.
+    #[arg(long, value_name = "MS")]
+    compute: Option<u64>,
+    /// Time from start to end, in milliseconds. Default: 10000.
+    #[arg(long, value_name = "MS")]
+    wall: Option<u64>,
+    /// Calls of host functions. Default: 1000000.
+    #[arg(long, value_name = "N")]
+    host_calls: Option<u64>,
+}
+
+impl LimitArgs {
+    pub(crate) fn limits(&self) -> anyhow::Result<Limits> {
+        let strict = Limits::default();
+        let limits = Limits {
+            memory_bytes: self.memory.map_or(strict.memory_bytes, ByteCount::mebibytes),
+            compute_ms: self.compute.unwrap_or(strict.compute_ms),
+            wall_ms: self.wall.unwrap_or(strict.wall_ms),
+            host_calls: self.host_calls.unwrap_or(strict.host_calls),
+            ..strict
+        };
+        limits.checked().context("reading the limits")
+    }
+}
+
+/// Reads a component and signs it with a key that is thrown away: who made it is the caller's say-so.
+pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<Blob>> {
+    let length =
+        std::fs::metadata(file).with_context(|| format!("reading component {}", file.display()))?.len();
+    anyhow::ensure!(length <= LARGEST_COMPONENT, "component {} has {length} bytes", file.display());
+    let bytes = std::fs::read(file).with_context(|| format!("reading component {}", file.display()))?;
+    let name: Name = "component".parse()?;
+    let bundle = martello_bundle::ephemeral(name.clone(), bytes.into(), limits.clone(), Vec::new())
+        .with_context(|| format!("taking {} as a component", file.display()))?;
+    Ok(bundle.component(&name)?)
+}
+
+/// The sandbox for one program.
+pub(crate) fn sandbox(config: &RuntimeConfig) -> anyhow::Result<Runtime<NoExtension>> {
+    std::fs::create_dir_all(&config.state).with_context(|| format!("making {}", config.state.display()))?;
+    Runtime::start(config, NoExtension).context("starting the sandbox")
+}

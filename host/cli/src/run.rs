@@ -1,0 +1,214 @@
+//! `martello run`: a bundle over a folder of files.
+
+use std::io::IsTerminal;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use martello_bundle::VerifiedBundle;
+use martello_engine::{
+    Device, DeviceConfig, FolderRun, Observer, ReportLine, ReportMode, Summary, WatchMode,
+};
+use martello_trust::TrustRoot;
+use serde::Serialize;
+
+use crate::output::{Format, Output, exit};
+use crate::places;
+
+/// Trust roots are a few kilobytes.
+const LARGEST_TRUST_FILE: u64 = 1 << 20;
+
+/// Arguments of `martello run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The bundle: an OCI image layout as a folder or a tar archive.
+    bundle: PathBuf,
+    /// The trust root that says who may sign.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// The folder of files to work on.
+    #[arg(long, value_name = "DIR")]
+    input: PathBuf,
+    /// The folder for images, previews, findings, quarantine and the report.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Go on with files that arrive later, until stopped.
+    #[arg(long)]
+    watch: bool,
+    /// Leave file names out of the report.
+    #[arg(long)]
+    private_report: bool,
+    /// How many files are worked on at once. Default: the number of cores.
+    #[arg(long, value_name = "N")]
+    concurrency: Option<NonZero<usize>>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Where the device keeps things and what it runs models on.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DeviceArgs {
+    /// The folder for keys and compiled code. Default: $XDG_STATE_HOME/martello or ~/.local/state/martello.
+    #[arg(long, value_name = "DIR", env = "MARTELLO_STATE")]
+    state: Option<PathBuf>,
+    /// The library of ONNX Runtime. Without it, models run on the built-in backend.
+    #[arg(long, value_name = "FILE", env = "MARTELLO_ONNXRUNTIME")]
+    onnxruntime: Option<PathBuf>,
+    /// SHA-256 of libraries of ONNX Runtime that may be loaded, as sha256:… (may be given more than once).
+    #[arg(long = "allow-library", value_name = "DIGEST", env = "MARTELLO_ALLOW_LIBRARIES", value_delimiter = ',')]
+    allow_libraries: Vec<martello_vocab::Digest>,
+}
+
+impl DeviceArgs {
+    /// The device as these arguments have it.
+    pub(crate) fn config(&self) -> anyhow::Result<DeviceConfig> {
+        let mut config = DeviceConfig::new(places::state(self.state.clone())?);
+        config.inference.library.clone_from(&self.onnxruntime);
+        config.inference.allowed_libraries.extend(self.allow_libraries.iter().copied());
+        Ok(config)
+    }
+}
+
+/// The summary object of `--format json`.
+#[derive(Debug, Serialize)]
+struct SummaryObject {
+    done: u64,
+    quarantined: u64,
+    skipped: u64,
+    bundle: String,
+    output: PathBuf,
+    report: PathBuf,
+    elapsed_ms: u64,
+}
+
+pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let begun = std::time::Instant::now();
+    let bundle = match verified(&args.bundle, &args.trust) {
+        Ok(bundle) => bundle,
+        Err(refused) => {
+            return Ok(output.failure(
+                exit::VERIFICATION_FAILED,
+                &format!("{refused:#}"),
+                "martello bundle verify BUNDLE --trust FILE, or get the bundle again from its publisher",
+            ));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the asynchronous runtime")?;
+    let device = Device::start(&args.device.config()?)?;
+    let active = Arc::new(device.activate(&bundle)?);
+    drop(bundle);
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.spawn(stop_on_signal(Arc::clone(&stop)));
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let folder_run = FolderRun {
+        input: args.input,
+        output: args.output.clone(),
+        watch: if args.watch { WatchMode::Watch } else { WatchMode::Once },
+        report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
+        concurrency: args.concurrency.unwrap_or(cores),
+    };
+    let progress = Arc::new(Progress::new(output));
+    let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
+    let bundle_digest = active.bundle_digest().to_string();
+    let summary = runtime.block_on(folder_run.run(active, observer, Arc::clone(&stop)))?;
+    progress.bar.finish_and_clear();
+    let object = SummaryObject {
+        done: summary.all.done,
+        quarantined: summary.all.quarantined,
+        skipped: summary.skipped,
+        bundle: bundle_digest,
+        report: args.output.join("report.jsonl"),
+        output: args.output,
+        elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    output.result(|| sentence(&summary, &object), &object)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sentence(summary: &Summary, object: &SummaryObject) -> String {
+    let mut text = format!(
+        "{} done, {} in quarantine, {} were complete before\nreport: {}",
+        summary.this_run.done,
+        summary.this_run.quarantined,
+        summary.skipped,
+        object.report.display()
+    );
+    if summary.this_run.quarantined > 0 {
+        text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
+    }
+    text
+}
+
+/// Reads the trust root and opens the bundle with it.
+pub(crate) fn verified(bundle: &std::path::Path, trust: &std::path::Path) -> anyhow::Result<VerifiedBundle> {
+    let root = trust_root(trust)?;
+    let bundle = martello_bundle::open_path(bundle, &root)
+        .with_context(|| format!("verifying bundle {}", bundle.display()))?;
+    // What is not read before it runs is hashed when it is read; here all of it, so that a torn bundle is refused now.
+    bundle.verify_blobs().context("verifying the bundle's blobs")?;
+    Ok(bundle)
+}
+
+fn trust_root(path: &std::path::Path) -> anyhow::Result<TrustRoot> {
+    use std::io::Read;
+    let reading = || format!("reading trust root {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(reading)?;
+    file.take(LARGEST_TRUST_FILE).read_to_end(&mut bytes).with_context(reading)?;
+    // Expiry stops changes, never a running workload: what is on the device runs on under an expired root, so no time
+    // is handed in.
+    TrustRoot::open(&bytes, None).with_context(reading)
+}
+
+async fn stop_on_signal(stop: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; the run ends only when it is done");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping when the files at work are complete");
+    stop.store(true, Ordering::Relaxed);
+}
+
+/// A bar on a terminal; nothing elsewhere.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(output: &Output) -> Self {
+        let shown = std::io::stderr().is_terminal() && !output.quiet && output.format == Format::Text;
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} files, {per_sec}, {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+}
+
+impl Observer for Progress {
+    fn found(&self, total: u64) {
+        self.bar.set_length(total);
+    }
+
+    fn completed(&self, line: Option<&ReportLine>) {
+        if let Some(code) = line.and_then(|line| line.code.as_ref()) {
+            self.bar.set_message(format!("last refused: {code}"));
+        }
+        self.bar.inc(1);
+    }
+}

@@ -1,0 +1,84 @@
+//! `martello serve`: a `wasi:http` component, a fresh instance for each request.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use martello_runtime::{HttpConfig, ImportGrants, LoadError, serve};
+use martello_vocab::ByteCount;
+
+use crate::Output;
+use crate::exec::local::{self, LimitArgs, REFUSED, SandboxArgs};
+
+/// Arguments of `martello serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// The component file.
+    file: PathBuf,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    addr: SocketAddr,
+    /// How many connections are open at once.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    connections: usize,
+    /// How many requests are worked on at once.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    instances: u32,
+    /// The largest request body, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 16)]
+    request_body: u64,
+    /// How long a client may take for the head of a request, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    header_timeout: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+}
+
+/// Serves until it is interrupted or asked to end.
+///
+/// # Errors
+/// When the component cannot be tried or the address cannot be had.
+pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
+    let limits = args.limits.limits()?;
+    let component = local::component(&args.file, &limits)?;
+    let mut config = args.sandbox.config()?;
+    config.guest_threads = 1;
+    config.shared_instances = args.instances;
+    let sandbox = local::sandbox(&config)?;
+    let component = match sandbox.load_http(&component, &limits, ImportGrants::default()) {
+        Ok(component) => component,
+        Err(error @ (LoadError::Imports { .. } | LoadError::TooMuchMemory { .. })) => {
+            return Ok(out.failure(REFUSED, &error.to_string(), "use a component that asks for less"));
+        }
+        Err(error @ LoadError::WrongWorld { .. }) => {
+            return Ok(out.failure(REFUSED, &error.to_string(), "`martello exec` runs wasi:cli components"));
+        }
+        Err(error) => return Err(error).context("loading the component"),
+    };
+    let config = HttpConfig {
+        connections: args.connections,
+        header_timeout: Duration::from_millis(args.header_timeout),
+        request_bytes: ByteCount::mebibytes(args.request_body),
+        ..HttpConfig::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(args.addr)
+            .await
+            .with_context(|| format!("listening on {}", args.addr))?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        out.note(&format!("serving on http://{}", listener.local_addr()?));
+        serve(listener, component, config, || (), async {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+        .await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,270 @@
+//! From a verified bundle to one that can run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use martello_bundle::manifest::{Component, Grant, Manifest, Model, Stage};
+use martello_bundle::{BundleError, VerifiedBundle};
+use martello_inference::{GoldenCase, Inference, InferenceConfig, LoadedModel};
+use martello_pipeline::{Plan, PlanError};
+use martello_runtime::{
+    Contract, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime, RuntimeConfig, RuntimeError,
+    StageComponent,
+};
+use martello_vocab::{Digest, Name};
+use serde_json::json;
+
+use crate::nn::{ActivatedModel, NnExtension};
+use crate::site_key::{SiteKey, SiteKeyError};
+
+/// How a device is set up.
+#[derive(Debug, Clone)]
+pub struct DeviceConfig {
+    /// The folder for keys and compiled code.
+    pub state: PathBuf,
+    /// The sandbox.
+    pub runtime: RuntimeConfig,
+    /// The inference backends.
+    pub inference: InferenceConfig,
+}
+
+impl DeviceConfig {
+    /// The defaults, with everything kept under `state`.
+    pub fn new(state: PathBuf) -> Self {
+        Self { runtime: RuntimeConfig::new(&state), inference: InferenceConfig::new(&state), state }
+    }
+}
+
+/// A device that can run bundles.
+#[derive(Debug)]
+pub struct Device {
+    runtime: Runtime<NnExtension>,
+    inference: Arc<Inference>,
+    site_key: Arc<SiteKey>,
+}
+
+/// The device does not start.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DeviceError {
+    #[error("making the state folder `{path}`")]
+    State { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    SiteKey(#[from] SiteKeyError),
+    #[error(transparent)]
+    Inference(#[from] martello_inference::InferenceError),
+}
+
+/// A bundle cannot be activated. Nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ActivationError {
+    #[error("reading the bundle")]
+    Bundle(#[from] BundleError),
+    #[error("planning the pipeline")]
+    Plan(#[from] PlanError),
+    #[error("loading component `{component}`")]
+    Component { component: Name, source: LoadError },
+    #[error("loading model `{model}`")]
+    Model { model: Name, source: martello_inference::ModelError },
+    #[error("stage `{stage}` names `{name}`, which the bundle does not hold")]
+    Unresolved { stage: Name, name: Name },
+    #[error("setting `recipe-of-model` of stage `{stage}` names a model without a recipe")]
+    NoRecipe { stage: Name },
+}
+
+impl Device {
+    /// Starts the sandbox and finds the backends.
+    ///
+    /// # Errors
+    /// The state folder, the sandbox, a backend or the pseudonym key fail.
+    pub fn start(config: &DeviceConfig) -> Result<Self, DeviceError> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.state)
+            .map_err(|source| DeviceError::State { path: config.state.clone(), source })?;
+        Ok(Self {
+            site_key: Arc::new(SiteKey::open_or_make(&config.state.join("pseudonym.key"))?),
+            runtime: Runtime::start(&config.runtime, NnExtension)?,
+            inference: Arc::new(Inference::new(&config.inference)?),
+        })
+    }
+
+    /// Loads everything that a bundle pins and makes it ready to run. This blocks: for seconds where a component is
+    /// compiled for the first time.
+    ///
+    /// # Errors
+    /// The first thing about the bundle that does not hold.
+    pub fn activate(&self, bundle: &VerifiedBundle) -> Result<Active, ActivationError> {
+        let manifest: &Manifest = bundle.manifest();
+        let plan = Plan::of(manifest)?;
+        let mut components = BTreeMap::new();
+        for component in &manifest.components {
+            let blob = bundle.component(&component.name)?;
+            let loaded = self
+                .runtime
+                .load(&blob, &component.limits, &ImportGrants::declared(&component.imports))
+                .map_err(|source| ActivationError::Component { component: component.name.clone(), source })?;
+            components.insert(component.name.clone(), (component, loaded));
+        }
+        let mut models = BTreeMap::new();
+        for model in &manifest.models {
+            models.insert(model.name.clone(), self.model(bundle, model)?);
+        }
+        let mut assets = BTreeMap::new();
+        for asset in &manifest.assets {
+            let blob = bundle.asset(&asset.name)?;
+            assets.insert(asset.name.clone(), Payload::memory(&asset.media_type, blob.bytes().clone()));
+        }
+        let parts = Parts { manifest, components, models, assets, site_key: &self.site_key };
+        let stages = plan.stages.iter().map(|planned| parts.stage(&planned.stage)).collect::<Result<_, _>>()?;
+        Ok(Active {
+            plan,
+            stages,
+            bundle_digest: bundle.digest(),
+            site_key: Arc::clone(&self.site_key),
+            inference: Arc::clone(&self.inference),
+        })
+    }
+
+    fn model(&self, bundle: &VerifiedBundle, model: &Model) -> Result<ActivatedModel, ActivationError> {
+        let failed = |source| ActivationError::Model { model: model.name.clone(), source };
+        let blob = bundle.model(&model.name)?;
+        let loaded: Arc<LoadedModel> = self.inference.load(&blob, model).map_err(failed)?;
+        let mut cases = Vec::with_capacity(model.golden.len());
+        for golden in &model.golden {
+            let tensors = bundle.golden(golden)?;
+            let plain = |side: BTreeMap<String, martello_trust::Trusted<martello_trust::Blob>>| {
+                side.into_iter().map(|(name, blob)| (name, blob.bytes().clone())).collect()
+            };
+            cases.push(GoldenCase { golden, inputs: plain(tensors.inputs), outputs: plain(tensors.outputs) });
+        }
+        let evidence = self.inference.check_golden(&loaded, &blob, model, &cases).map_err(failed)?;
+        tracing::info!(model = %model.name, vectors = evidence.vectors, alone = evidence.decided_alone, "golden vectors agree");
+        Ok(ActivatedModel { name: model.name.clone(), loaded })
+    }
+}
+
+/// What stages are made of.
+struct Parts<'a> {
+    manifest: &'a Manifest,
+    components: BTreeMap<Name, (&'a Component, StageComponent<NnExtension>)>,
+    models: BTreeMap<Name, ActivatedModel>,
+    assets: BTreeMap<Name, Payload>,
+    site_key: &'a Arc<SiteKey>,
+}
+
+impl Parts<'_> {
+    fn stage(&self, stage: &Stage) -> Result<ActiveStage, ActivationError> {
+        let unresolved = |name: &Name| ActivationError::Unresolved { stage: stage.name.clone(), name: name.clone() };
+        let (component, loaded) =
+            self.components.get(&stage.component).ok_or_else(|| unresolved(&stage.component))?;
+        let models = granted(&stage.models, &self.models).map_err(|name| unresolved(&name))?;
+        let assets = granted(&stage.assets, &self.assets).map_err(|name| unresolved(&name))?;
+        let pseudonyms: Option<Arc<dyn Pseudonyms>> = stage
+            .grants
+            .contains(&Grant::Pseudonyms)
+            .then(|| Arc::<SiteKey>::clone(self.site_key) as Arc<dyn Pseudonyms>);
+        Ok(ActiveStage {
+            name: stage.name.clone(),
+            settings: self.settings(stage)?,
+            contract: Arc::new(self.contract(component, stage)),
+            component: loaded.clone(),
+            ports: stage.ports.clone(),
+            deidentifies: stage.grants.contains(&Grant::Deidentify),
+            guest_models: stage.grants.contains(&Grant::DangerouslyLoadGuestModels),
+            assets,
+            models: models.into_values().collect(),
+            pseudonyms,
+        })
+    }
+
+    /// The manifest's settings, and what the device adds: the recipe and the description of models, so that a
+    /// component that works for any model learns of it from the signed manifest.
+    fn settings(&self, stage: &Stage) -> Result<BTreeMap<Name, String>, ActivationError> {
+        let mut settings = stage.settings.clone();
+        let mut set = |name: &str, value: String| {
+            if let Ok(name) = name.parse::<Name>() {
+                settings.entry(name).or_insert(value);
+            }
+        };
+        if let [only] = stage.models.as_slice()
+            && let Some(model) = self.manifest.model(only)
+        {
+            set("model", only.to_string());
+            set(
+                "model-manifest",
+                json!({ "name": model.name, "inputs": model.inputs, "outputs": model.outputs, "labels": model.labels,
+                        "calibration": model.calibration, "threshold": model.threshold })
+                .to_string(),
+            );
+        }
+        if let Some(wanted) = stage.settings.iter().find(|(name, _)| name.as_str() == "recipe-of-model") {
+            let model = wanted.1.parse::<Name>().ok().and_then(|name| self.manifest.model(&name));
+            let recipe = model.and_then(|model| model.recipe.as_ref());
+            let recipe = recipe.ok_or_else(|| ActivationError::NoRecipe { stage: stage.name.clone() })?;
+            set("recipe", recipe.to_string());
+        }
+        Ok(settings)
+    }
+
+    fn contract(&self, component: &Component, stage: &Stage) -> Contract {
+        let of_models = || {
+            let models = stage.models.iter().filter_map(|name| self.manifest.model(name));
+            models.flat_map(|model| model.labels.iter().cloned()).collect()
+        };
+        let findings = component.findings.iter().map(|schema| FindingRule {
+            kind: schema.kind.clone(),
+            labels: if schema.labels.is_empty() { of_models() } else { schema.labels.clone() },
+            measurements: schema.measurements.clone(),
+        });
+        Contract { codes: component.codes.clone(), findings: findings.collect() }
+    }
+}
+
+/// The things of these names, or the first name that has none.
+fn granted<T: Clone>(names: &[Name], all: &BTreeMap<Name, T>) -> Result<BTreeMap<Name, T>, Name> {
+    names.iter().map(|name| Ok((name.clone(), all.get(name).ok_or_else(|| name.clone())?.clone()))).collect()
+}
+
+/// A bundle that runs.
+#[derive(Debug)]
+pub struct Active {
+    pub(crate) plan: Plan,
+    pub(crate) stages: Vec<ActiveStage>,
+    pub(crate) bundle_digest: Digest,
+    pub(crate) site_key: Arc<SiteKey>,
+    pub(crate) inference: Arc<Inference>,
+}
+
+impl Active {
+    /// What the bundle is.
+    pub const fn bundle_digest(&self) -> &Digest {
+        &self.bundle_digest
+    }
+}
+
+/// A stage with everything that it is granted.
+pub(crate) struct ActiveStage {
+    pub(crate) name: Name,
+    pub(crate) component: StageComponent<NnExtension>,
+    pub(crate) settings: BTreeMap<Name, String>,
+    pub(crate) assets: BTreeMap<Name, Payload>,
+    pub(crate) ports: Vec<Name>,
+    pub(crate) pseudonyms: Option<Arc<dyn Pseudonyms>>,
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) models: Vec<ActivatedModel>,
+    pub(crate) guest_models: bool,
+    pub(crate) deidentifies: bool,
+}
+
+impl std::fmt::Debug for ActiveStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ActiveStage({})", self.name)
+    }
+}

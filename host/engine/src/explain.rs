@@ -1,0 +1,131 @@
+//! Every reason code with its meaning and what to do: one list for the CLI, the documents and the tests.
+
+use martello_vocab::code;
+use serde::Serialize;
+
+/// A reason code for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The code.
+    pub code: &'static str,
+    /// Who gives it: `host`, or the component.
+    pub by: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do.
+    pub next: &'static str,
+}
+
+/// The explanation of a code.
+pub fn of(code: &str) -> Option<&'static Explanation> {
+    ALL.iter().find(|known| known.code == code)
+}
+
+const fn host(code: &'static str, meaning: &'static str, next: &'static str) -> Explanation {
+    Explanation { code, by: "host", meaning, next }
+}
+
+/// All codes.
+pub const ALL: &[Explanation] = &[
+    host(
+        code::MALFORMED,
+        "the file is not what it claims to be",
+        "send it again from the modality; if it comes the same, look at it with dcmdump",
+    ),
+    host(
+        code::UNSUPPORTED,
+        "the file is well formed, but no stage handles its kind",
+        "look up the kind in the component's README; convert the file or keep it out of this pipeline",
+    ),
+    host(
+        code::LIMIT,
+        "the file is larger or more nested than the stage works on",
+        "split the object, or pack the bundle with higher limits",
+    ),
+    host(
+        code::POLICY,
+        "a rule of the bundle forbids that this goes on",
+        "look at the bundle's grants with `martello bundle inspect`",
+    ),
+    host(code::NEEDS_REVIEW, "a person has to look before it may leave", "look at the file in quarantine"),
+    host(code::INTERNAL, "a stage says that it is at fault itself", "report it with the log at level debug"),
+    host(
+        code::GUEST_TRAP,
+        "the component broke off (a panic or a forbidden access)",
+        "the log holds where; report it to the component's publisher",
+    ),
+    host(
+        code::GUEST_STACK,
+        "the component used up its stack",
+        "the file may nest very deeply; report it to the component's publisher",
+    ),
+    host(
+        code::GUEST_MEMORY,
+        "the component asked for more memory than its cap",
+        "raise `memory_bytes` in the bundle's limits if such files are expected",
+    ),
+    host(
+        code::GUEST_TABLE,
+        "the component asked for more table elements than its cap",
+        "raise `table_elements` in the bundle's limits if that is expected",
+    ),
+    host(
+        code::GUEST_COMPUTE,
+        "the component computed for longer than its budget",
+        "raise `compute_ms` in the bundle's limits if such files are expected",
+    ),
+    host(
+        code::GUEST_DEADLINE,
+        "the work took longer than its wall deadline",
+        "see whether the device is overloaded, or raise `wall_ms` in the bundle's limits",
+    ),
+    host(
+        code::GUEST_OUTPUT,
+        "the component wrote more than its output budget",
+        "raise `output_bytes` in the bundle's limits if such files are expected",
+    ),
+    host(
+        code::GUEST_HOST_CALLS,
+        "the component called the host more often than it may",
+        "raise `host_calls` in the bundle's limits, or report it to the component's publisher",
+    ),
+    host(
+        code::GUEST_CONTRACT,
+        "the component returned something that the manifest does not declare",
+        "report it to the component's publisher",
+    ),
+    host(
+        code::INPUT_UNREADABLE,
+        "the device could not read the file",
+        "see the permissions of the input folder and the state of the disk",
+    ),
+    host(code::INPUT_TOO_LARGE, "the file is larger than 4 GiB", "split the object"),
+    host(
+        code::OUTPUT_UNWRITABLE,
+        "the device could not write the outputs",
+        "see free space and permissions of the output folder, then run again",
+    ),
+    host(
+        code::INPUT_CRASHES_HOST,
+        "the host was ended three times while it worked on this file",
+        "keep the file for a report, and see the system log for what ended the host",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_once_and_says_what_to_do() {
+        for known in ALL {
+            assert_eq!(ALL.iter().filter(|other| other.code == known.code).count(), 1, "{}", known.code);
+            assert!(!known.meaning.is_empty() && !known.next.is_empty());
+        }
+        let listed = include_str!("../../vocab/src/code.rs");
+        for line in listed.lines().filter_map(|line| line.strip_prefix("pub const ")) {
+            let code = line.split('"').nth(1).unwrap();
+            assert!(of(code).is_some(), "{code} has no explanation");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One payload's way through the pipeline: each stage in a fresh instance, nothing passed through on failure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use martello_inference::Ran;
+use martello_pipeline::{Consumer, Evidence, ExportPlan, Finding};
+use martello_runtime::{Output, Payload, StageCall, StageFailure, Usage};
+use martello_vocab::{Code, DataClass, Digest, Name, code};
+use tracing::Instrument;
+
+use crate::activation::{Active, ActiveStage};
+
+/// The most payloads that one input may become inside a pipeline: frames of a long cine loop times a few ports.
+const MOST_PAYLOADS: usize = 20_000;
+
+/// What became of a payload.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// The stages that ran, in order, also those before a refusal.
+    pub stages: Vec<StageRun>,
+    /// What may leave; empty after a refusal.
+    pub exports: Vec<Exported>,
+    /// What was found; empty after a refusal.
+    pub findings: Vec<(Name, Finding)>,
+    /// Models that ran.
+    pub models: Vec<Ran>,
+    /// Why the payload may not go on, where it may not.
+    pub refusal: Option<Refusal>,
+    /// From the first stage's call to the last one's end.
+    pub elapsed: Duration,
+}
+
+/// Why a payload may not go on.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The stage that refused it, where one did.
+    pub stage: Option<Name>,
+    /// The reason.
+    pub code: Code,
+}
+
+/// A stage that ran.
+#[derive(Debug, Clone)]
+pub struct StageRun {
+    /// The stage.
+    pub stage: Name,
+    /// The component's digest.
+    pub component: Digest,
+    /// What it says it did.
+    pub evidence: Option<Evidence>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// An output that may leave.
+#[derive(Debug)]
+pub struct Exported {
+    /// Where to.
+    pub plan: ExportPlan,
+    /// The bytes and their digest.
+    pub output: Output,
+}
+
+impl Active {
+    /// Sends one payload through the pipeline.
+    pub async fn pass(&self, input: Payload, trace_id: &str) -> Pass {
+        let begun = Instant::now();
+        let mut pass = Pass::default();
+        if let Err(refusal) = self.run_stages(input, trace_id, &mut pass).await {
+            pass.exports.clear();
+            pass.findings.clear();
+            pass.refusal = Some(refusal);
+        }
+        pass.elapsed = begun.elapsed();
+        pass
+    }
+
+    async fn run_stages(&self, input: Payload, trace_id: &str, pass: &mut Pass) -> Result<(), Refusal> {
+        let mut waiting: VecDeque<(usize, Payload, DataClass)> =
+            self.plan.first().map(|stage| (stage, input.clone(), DataClass::Identified)).collect();
+        drop(input);
+        let mut payloads = waiting.len();
+        while let Some((index, payload, class)) = waiting.pop_front() {
+            let Some(stage) = self.stages.get(index) else { continue };
+            let gives = if stage.deidentifies { DataClass::Deidentified } else { class };
+            let outputs = self.run_stage(stage, payload, trace_id, pass).await?;
+            for output in outputs {
+                payloads += 1;
+                if payloads > MOST_PAYLOADS {
+                    return Err(refused(stage, code::LIMIT));
+                }
+                for consumer in self.plan.consumers(index, &output.port) {
+                    match consumer {
+                        Consumer::Stage(next) => waiting.push_back((next, output.payload.clone(), gives)),
+                        Consumer::Export(plan) if gives <= plan.class => {
+                            pass.exports.push(Exported { plan: plan.clone(), output: output.clone() });
+                        }
+                        // INVARIANT: the plan admitted this export for a class; a payload that is worse than that at
+                        // run time does not leave. The plan's tests keep the two in step.
+                        Consumer::Export(_) => return Err(refused(stage, code::POLICY)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_stage(
+        &self,
+        stage: &ActiveStage,
+        payload: Payload,
+        trace_id: &str,
+        pass: &mut Pass,
+    ) -> Result<Vec<Output>, Refusal> {
+        let (state, ran) = stage.nn_state(&self.inference);
+        let call = StageCall {
+            settings: stage.settings.clone(),
+            assets: stage.assets.clone(),
+            ports: stage.ports.clone(),
+            pseudonyms: stage.pseudonyms.clone(),
+            contract: Arc::clone(&stage.contract),
+            ..StageCall::new(payload, state, trace_id)
+        };
+        let span = tracing::info_span!("stage", stage = %stage.name, trace = trace_id, code = tracing::field::Empty);
+        let result = stage.component.process(call).instrument(span.clone()).await;
+        pass.models.extend(ran.ran());
+        let component = *stage.component.digest();
+        match result {
+            Ok(report) => {
+                pass.stages.push(StageRun {
+                    stage: stage.name.clone(),
+                    component,
+                    evidence: report.evidence,
+                    usage: report.usage,
+                });
+                pass.findings.extend(report.findings.into_iter().map(|f| (stage.name.clone(), f)));
+                Ok(report.outputs)
+            }
+            Err(failure) => {
+                span.record("code", tracing::field::display(&failure.code));
+                span.in_scope(|| note(&failure));
+                pass.stages.push(StageRun {
+                    stage: stage.name.clone(),
+                    component,
+                    evidence: None,
+                    usage: failure.usage,
+                });
+                Err(Refusal { stage: Some(stage.name.clone()), code: failure.code.clone() })
+            }
+        }
+    }
+}
+
+/// Writes what happened to the local log. The guest's own words come at `debug`: they are bounded, but nobody can
+/// promise that they hold no value out of a payload.
+fn note(failure: &StageFailure) {
+    tracing::warn!(code = %failure.code, "a stage refused its payload");
+    tracing::debug!(code = %failure.code, detail = %failure.detail, "what the stage said");
+    if let Some(backtrace) = &failure.backtrace {
+        tracing::warn!(%backtrace, "where the guest trapped");
+    }
+}
+
+fn refused(stage: &ActiveStage, code: &'static str) -> Refusal {
+    Refusal { stage: Some(stage.name.clone()), code: Code::of(code) }
+}
+
+impl Pass {
+    /// A payload that no stage saw.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
+}
+
+impl StageRun {
+    /// The actions as a map, summed by name.
+    pub fn actions(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for action in self.evidence.iter().flat_map(|evidence| &evidence.actions) {
+            *sums.entry(action.action.clone()).or_default() += u64::from(action.count);
+        }
+        sums
+    }
+}

@@ -1,0 +1,192 @@
+//! The report: one line an input, and what stands in it.
+//!
+//! A line holds names, digests, counts and times, and no value out of a file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use martello_inference::Execution;
+use martello_pipeline::Finding;
+use martello_vocab::{Code, Digest, Name};
+use serde::Serialize;
+
+use crate::pass::StageRun;
+
+/// The version of the report's lines.
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// A line of `report.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReportLine {
+    /// [`REPORT_SCHEMA`].
+    pub schema: u32,
+    /// The id under which the outputs stand.
+    pub id: String,
+    /// The input's file name; left out of a private report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// SHA-256 of the input.
+    pub input_digest: Digest,
+    /// Its length in bytes.
+    pub input_bytes: u64,
+    /// `done` or `quarantine`.
+    pub outcome: &'static str,
+    /// Why it is in quarantine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// The stage that refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by: Option<Name>,
+    /// Output files, relative to the output folder.
+    pub outputs: Vec<OutputFile>,
+    /// The bundle's digest.
+    pub bundle: Digest,
+    /// The stages that ran, in order.
+    pub stages: Vec<StageLine>,
+    /// The models that ran.
+    pub models: Vec<ModelLine>,
+    /// How many findings there are.
+    pub findings: usize,
+    /// Where the time went.
+    pub timings: Timings,
+    /// Joins this line to logs and traces (W3C trace context).
+    pub trace_id: String,
+}
+
+/// An output file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutputFile {
+    /// Its path relative to the output folder.
+    pub path: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// What a stage did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageLine {
+    /// The stage.
+    pub stage: Name,
+    /// The component's digest.
+    pub component: Digest,
+    /// The profile that it followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The edition of the data that it followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
+    /// How often it did what.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub actions: BTreeMap<String, u64>,
+    /// Its remarks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Milliseconds in which guest code ran.
+    pub compute_ms: f64,
+    /// Milliseconds from call to end.
+    pub wall_ms: f64,
+    /// The most memory that it held, in bytes.
+    pub memory_bytes: u64,
+    /// Lines of its log that were dropped because it wrote too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub log_lines_dropped: u64,
+}
+
+impl From<&StageRun> for StageLine {
+    fn from(run: &StageRun) -> Self {
+        let evidence = run.evidence.as_ref();
+        Self {
+            stage: run.stage.clone(),
+            component: run.component,
+            profile: evidence.map(|evidence| evidence.profile.clone()),
+            edition: evidence.map(|evidence| evidence.edition.clone()),
+            actions: run.actions(),
+            notes: evidence.map(|evidence| evidence.notes.clone()).unwrap_or_default(),
+            compute_ms: milliseconds(run.usage.compute),
+            wall_ms: milliseconds(run.usage.wall),
+            memory_bytes: run.usage.memory.0,
+            log_lines_dropped: run.usage.log_lines_dropped,
+        }
+    }
+}
+
+/// A model that ran.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelLine {
+    /// Its name in the bundle; none where the component brought its bytes.
+    pub model: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
+    /// On what it really ran.
+    pub execution: Execution,
+    /// How often it gave an answer.
+    pub runs: u64,
+    /// How often it gave none.
+    pub failures: u64,
+    /// From the component's calls to the answers, in milliseconds.
+    pub ms: f64,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Timings {
+    /// Reading and hashing the input.
+    pub read_ms: f64,
+    /// All stages.
+    pub stages_ms: f64,
+    /// From opening the input until its outputs were written; making them durable comes on top and is shared by
+    /// inputs that end together.
+    pub total_ms: f64,
+}
+
+/// The findings file of an input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingsFile<'a> {
+    /// [`REPORT_SCHEMA`].
+    pub schema: u32,
+    /// The id under which the outputs stand.
+    pub id: &'a str,
+    /// The bundle's digest.
+    pub bundle: Digest,
+    /// The models that ran.
+    pub models: &'a [ModelLine],
+    /// What was found, with the stage that found it.
+    pub findings: Vec<FindingEntry<'a>>,
+}
+
+/// A finding and its stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FindingEntry<'a> {
+    /// The stage.
+    pub stage: &'a Name,
+    /// What it found.
+    #[serde(flatten)]
+    pub finding: &'a Finding,
+}
+
+/// What stands beside a file in quarantine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuarantineNote<'a> {
+    /// [`REPORT_SCHEMA`].
+    pub schema: u32,
+    /// The id.
+    pub id: &'a str,
+    /// The reason code; `martello explain CODE` tells what to do.
+    pub code: &'a Code,
+    /// The stage that refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<&'a Name>,
+    /// SHA-256 of the file.
+    pub input_digest: Digest,
+    /// The bundle that refused it.
+    pub bundle: Digest,
+}
+
+/// A duration as milliseconds with three decimals.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}

@@ -1,0 +1,174 @@
+//! `martello run` over the sample files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use martello_tests::{finish, imaging_bundle, json_lines, martello, samples, until, wait};
+use serde_json::Value;
+
+fn run(state: &Path, input: &Path, output: &Path) -> Command {
+    let (bundle, trust) = imaging_bundle().unwrap();
+    let mut command = martello(state);
+    command.args(["--format", "json", "run"]).arg(bundle).arg("--trust").arg(trust);
+    command.arg("--input").arg(input).arg("--output").arg(output);
+    command
+}
+
+fn sample_files() -> Vec<std::path::PathBuf> {
+    fn descend(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { descend(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    descend(&samples(), &mut found);
+    found
+}
+
+fn summary(output: &std::process::Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn every_sample_ends_in_done_or_quarantine_and_its_files_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let ended = finish(&mut run(&folder.path().join("state"), &samples(), &output)).unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let lines = json_lines(&output.join("report.jsonl")).unwrap();
+    assert_eq!(lines.len(), sample_files().len());
+    let mut outcomes = BTreeMap::<&str, usize>::new();
+    for line in &lines {
+        let outcome = line["outcome"].as_str().unwrap();
+        *outcomes.entry(outcome).or_default() += 1;
+        assert_eq!(outcome == "quarantine", line["code"].is_string(), "{line}");
+        let outputs = line["outputs"].as_array().unwrap();
+        assert!(!outputs.is_empty(), "{line}");
+        for file in outputs {
+            assert!(output.join(file["path"].as_str().unwrap()).is_file(), "{line}");
+        }
+    }
+    assert!(outcomes["done"] >= 10, "{outcomes:?}");
+    assert!(outcomes["quarantine"] >= 10, "{outcomes:?}");
+    let summary = summary(&ended);
+    assert_eq!(summary["done"], outcomes["done"]);
+    assert_eq!(summary["quarantined"], outcomes["quarantine"]);
+}
+
+#[test]
+fn a_second_run_does_nothing_again_and_the_report_stays_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    for name in ["CT_small.dcm", "MR_small.dcm"] {
+        fs::copy(samples().join(name), input.join(name)).unwrap();
+    }
+    assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());
+    let before = fs::read_to_string(output.join("report.jsonl")).unwrap();
+    // A report that lost its end is made whole again from the journal.
+    fs::write(output.join("report.jsonl"), &before[..before.len() / 2]).unwrap();
+    let again = finish(&mut run(&state, &input, &output)).unwrap();
+    assert_eq!(summary(&again)["skipped"], 2, "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(fs::read_to_string(output.join("report.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let image = fs::read(samples().join("CT_small.dcm")).unwrap();
+    for number in 0..60 {
+        fs::write(input.join(format!("{number:03}.dcm")), &image).unwrap();
+    }
+    let report = output.join("report.jsonl");
+    let lines = || fs::read_to_string(&report).map_or(0, |text| text.lines().count());
+    let mut first = run(&state, &input, &output).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("some inputs are complete", || (lines() >= 5).then_some(())).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = lines();
+    assert!(before < 60, "the run ended before it could be killed");
+    let ended = finish(&mut run(&state, &input, &output)).unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let lines = json_lines(&report).unwrap();
+    let names: std::collections::BTreeSet<_> = lines.iter().map(|line| line["input"].to_string()).collect();
+    assert_eq!((lines.len(), names.len()), (60, 60));
+    for folder in ["images", "previews", "findings", "quarantine"] {
+        for entry in fs::read_dir(output.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            assert!(!name.to_string_lossy().starts_with('.'), "left over in {folder}: {name:?}");
+        }
+    }
+}
+
+#[test]
+fn a_watched_folder_is_worked_on_as_files_arrive_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let mut child = run(&state, &input, &output)
+        .arg("--watch")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    let lines = || json_lines(&output.join("report.jsonl")).unwrap_or_default();
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    until("the first file is complete", || (lines().len() == 1).then_some(())).unwrap();
+    fs::write(input.join("two.dcm"), b"not DICOM at all").unwrap();
+    until("the second file is complete", || (lines().len() == 2).then_some(())).unwrap();
+    assert_eq!(lines()[0]["outcome"], "done");
+    assert_eq!(lines()[1]["outcome"], "quarantine");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let status = wait(&mut child, martello_tests::DEADLINE).unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_private_report_holds_no_file_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    fs::copy(samples().join("CT_small.dcm"), input.join("ZZMARK-doe-john.dcm")).unwrap();
+    let ended = finish(run(&state, &input, &output).arg("--private-report")).unwrap();
+    assert!(ended.status.success());
+    let mut waiting = vec![output];
+    while let Some(path) = waiting.pop() {
+        assert!(!path.to_string_lossy().contains("ZZMARK"), "{path:?}");
+        if path.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            assert!(!bytes.windows(6).any(|window| window == b"ZZMARK"), "{path:?} holds the file name");
+        }
+    }
+}
+
+#[test]
+fn a_bundle_with_one_byte_changed_is_refused_with_its_own_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, trust) = imaging_bundle().unwrap();
+    let mut bytes = fs::read(bundle).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let tampered = folder.path().join("tampered.tar");
+    fs::write(&tampered, bytes).unwrap();
+    let mut command = martello(&folder.path().join("state"));
+    command.args(["run"]).arg(tampered).arg("--trust").arg(trust);
+    command.arg("--input").arg(samples()).arg("--output").arg(folder.path().join("out"));
+    let ended = finish(&mut command).unwrap();
+    assert_eq!(ended.status.code(), Some(8), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(!folder.path().join("out/report.jsonl").exists());
+}
