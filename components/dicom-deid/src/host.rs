@@ -56,8 +56,7 @@ impl Pseudonymized {
     /// Asks the host for everything that the survey found.
     ///
     /// # Errors
-    /// `pseudonyms` where the host has none or gives something that is none, `missing-identity` where the file names
-    /// neither a patient nor a study nor itself.
+    /// `pseudonyms` where the host has none or gives something that is none.
     pub(crate) fn of<H: Host>(facts: &Facts, host: &mut H) -> Result<Self, Refusal> {
         let mut uids = BTreeMap::new();
         let values: Vec<String> = facts.uids.iter().cloned().collect();
@@ -68,9 +67,8 @@ impl Pseudonymized {
             }
             uids.extend(batch.iter().cloned().zip(replaced));
         }
-        let identity = facts.identity().ok_or_else(|| {
-            Refusal::new(Kind::Malformed, "missing-identity", "no patient, study or instance is named")
-        })?;
+        // A file that names nobody still needs a shift; all such files share one.
+        let identity = facts.identity().unwrap_or("unnamed");
         let mut subjects = BTreeMap::new();
         for value in facts.subjects.iter().map(String::as_str).chain([identity]) {
             if !subjects.contains_key(value) {

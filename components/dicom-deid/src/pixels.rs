@@ -55,10 +55,12 @@ impl Mask {
 }
 
 /// Bytes of native pixel data that the image has; behind them is padding. None where the object does not say.
-pub(crate) fn native_length(facts: &Facts) -> Option<u64> {
+pub(crate) fn native_length(facts: &Facts, encoding: Encoding) -> Option<u64> {
     let number = |tag| facts.number(tag).map(u64::from);
     let frames = if facts.frames.is_empty() { 1 } else { facts.frames.parse::<u64>().ok()? };
     let cells = number(0x0028_0010)?.checked_mul(number(0x0028_0011)?)?.checked_mul(number(0x0028_0002)?)?;
     let bits = cells.checked_mul(frames)?.checked_mul(number(0x0028_0100)?)?;
-    Some(bits.div_ceil(8))
+    let bytes = bits.div_ceil(8);
+    // Bytes in big-endian words: the last one stands behind the padding.
+    Some(if encoding == Encoding::ExplicitBig { bytes.next_multiple_of(2) } else { bytes })
 }

@@ -15,7 +15,6 @@ pub const CODES: &[&str] = &[
     "empty-data-set",
     "encapsulated-document",
     "media-directory",
-    "missing-identity",
     "not-dicom",
     "output",
     "pseudonyms",

@@ -3,7 +3,7 @@
 use dicom_stream::{Encoding, Event, FileHeader, Header, Output, Reader, Source, Tag, Vr, Writer};
 
 use crate::dates;
-use crate::host::{Host, Pseudonymized};
+use crate::host::{Host, Pseudonymized, is_uid};
 use crate::marks::{self, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION, MARKS};
 use crate::pixels::{Mask, native_length};
 use crate::refusal::{Kind, Refusal};
@@ -52,8 +52,13 @@ pub(crate) fn rewrite<S: Source, H: Host>(
 ) -> Result<Summary, Refusal> {
     host.open(&attributes(header, facts))?;
     let mut writer = Writer::new(Sink(host), 64 * 1024);
-    let instance = names.uid(&facts.sop_instance).unwrap_or(&facts.sop_instance);
+    // INVARIANT: nothing of the file reaches group 2 unless it is a UID that may stay (`requirement_4_the_file_meta_…`).
+    let instance = names
+        .uid(&facts.sop_instance)
+        .or(Some(&facts.sop_instance).filter(|uid| is_well_known(uid)).map(String::as_str));
     let class = if facts.sop_class.is_empty() { &header.sop_class } else { &facts.sop_class };
+    let class = if is_uid(class) { class.as_str() } else { "" };
+    let instance = instance.unwrap_or_default();
     let meta: [(Tag, Vr, &[u8]); 6] = [
         (Tag(0x0002_0001), Vr::OB, &[0, 1]),
         (Tag(0x0002_0002), Vr::UI, class.as_bytes()),
@@ -277,7 +282,7 @@ impl<H: Host> Rewrite<'_, H> {
         }
         let is_pixels = tag == Tag::PIXEL_DATA;
         let mask = if is_pixels { Mask::of(self.facts, reader.encoding()) } else { None };
-        let image = if is_pixels { native_length(self.facts) } else { None };
+        let image = if is_pixels { native_length(self.facts, reader.encoding()) } else { None };
         if mask.is_some() {
             self.trail.note("unused-bits-cleared");
         }
@@ -348,6 +353,10 @@ fn unfit<S: Source>(vr: Vr, length: u32, reader: &mut Reader<S>) -> Result<bool,
             byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E' | b'\\' | b' ' | 0)
         };
         return Ok(!reader.value()?.is_some_and(|value| value.iter().all(number)));
+    }
+    if vr == Vr::UI {
+        let uid = |value: &[u8]| matches!(trimmed(value).as_str(), uid if uid.is_empty() || is_uid(uid));
+        return Ok(!reader.value()?.is_some_and(|value| value.split(|byte| *byte == b'\\').all(uid)));
     }
     if vr.is_binary() && length >= 8 {
         let mut part = reader.part()?;

@@ -138,16 +138,16 @@ fn tensors(
 
 /// How far two lists of numbers are apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Difference {
-    absolute: f64,
-    relative: f64,
-    agrees: bool,
+pub(crate) struct Difference {
+    pub(crate) absolute: f64,
+    pub(crate) relative: f64,
+    pub(crate) agrees: bool,
 }
 
 impl Difference {
     /// Each number agrees where it differs by at most the absolute tolerance or, measured by the expected value, the
     /// relative one. A number that is not finite agrees with the same one alone.
-    fn between(found: &[f64], expected: &[f64], golden: &Golden) -> Self {
+    pub(crate) fn between(found: &[f64], expected: &[f64], golden: &Golden) -> Self {
         let mut difference = Self { absolute: 0.0, relative: 0.0, agrees: found.len() == expected.len() };
         for (found, expected) in found.iter().zip(expected) {
             if found == expected || (found.is_nan() && expected.is_nan()) {

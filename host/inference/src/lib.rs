@@ -14,6 +14,7 @@
 //! [`NnState`]; buffers stand in `memory.rs`, the threads on which models run in `workers.rs`.
 
 mod backend;
+mod capabilities;
 mod config;
 mod error;
 mod golden;
@@ -25,6 +26,7 @@ mod tensor;
 mod workers;
 
 pub use backend::{BackendKind, Element, Execution, Interface, Port};
+pub use capabilities::{Capability, Verdict};
 pub use config::{InferenceConfig, LibraryPolicy, Provider};
 pub use error::{InferenceError, ModelError, RunError};
 pub use golden::{GoldenCase, GoldenEvidence, GoldenRun};

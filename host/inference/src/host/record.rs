@@ -11,6 +11,9 @@ use crate::model::LoadedModel;
 /// Models that one record tells apart; guests may hold so many at most.
 const MOST_MODELS: usize = 256;
 
+/// Single times that are kept.
+const MOST_TIMES: usize = 4096;
+
 /// What an instance ran. It outlives the instance; cloning gives a second handle on it.
 #[derive(Debug, Clone, Default)]
 pub struct Record(Arc<Mutex<Vec<Ran>>>);
@@ -30,6 +33,8 @@ pub struct Ran {
     pub failures: u64,
     /// Time from the guest's call to the answer, of all runs together.
     pub elapsed: Duration,
+    /// The same for each of the first runs that gave outputs, at most 4096 of them.
+    pub times: Vec<Duration>,
 }
 
 impl Record {
@@ -48,9 +53,13 @@ impl Record {
             line.runs = line.runs.saturating_add(runs);
             line.failures = line.failures.saturating_add(failures);
             line.elapsed = line.elapsed.saturating_add(elapsed);
+            if succeeded && line.times.len() < MOST_TIMES {
+                line.times.push(elapsed);
+            }
         } else if ran.len() < MOST_MODELS {
             let (digest, execution) = (*model.digest(), model.execution().clone());
-            ran.push(Ran { model: name.cloned(), digest, execution, runs, failures, elapsed });
+            let times = if succeeded { vec![elapsed] } else { Vec::new() };
+            ran.push(Ran { model: name.cloned(), digest, execution, runs, failures, elapsed, times });
         }
     }
 }

@@ -103,7 +103,9 @@ def two_inputs():
 def large():
     """A large tensor in, one number out."""
     node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)
-    save("mean_2048", [node], [info("x", T.FLOAT, [1, 1, 2048, 2048])], [info("y", T.FLOAT, [1, 1])])
+    for side in (2048, 4096):
+        shape = [1, 1, side, side]
+        save(f"mean_{side}", [node], [info("x", T.FLOAT, shape)], [info("y", T.FLOAT, [1, 1])])
 
 
 def grows():

@@ -11,6 +11,8 @@ const MOST_MEASUREMENTS: usize = 256;
 const MOST_ACTIONS: usize = 256;
 const MOST_NOTES: usize = 256;
 const LONGEST_WORD: usize = 64;
+/// Room for a digest as OCI writes it, which is how a recipe is named: 71 bytes.
+const LONGEST_PLAIN: usize = 80;
 
 /// What a stage may say. What is not named here is refused.
 #[derive(Debug, Clone, Default)]
@@ -122,7 +124,7 @@ fn is_word(text: &str) -> bool {
 
 /// Visible ASCII without spaces, as units, profiles and editions are written. May be empty.
 fn is_plain(text: &str) -> bool {
-    text.len() <= LONGEST_WORD && text.bytes().all(|byte| byte.is_ascii_graphic())
+    text.len() <= LONGEST_PLAIN && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
