@@ -1,10 +1,13 @@
 //! `martello explain`: what a reason code means and what to do.
 
+mod shipped;
+
 use std::process::ExitCode;
 
-use martello_engine::explain::{self, Explanation};
+use martello_engine::explain::{ALL, Explanation};
 
 use crate::output::{Output, exit};
+use shipped::SHIPPED;
 
 /// Arguments of `martello explain`.
 #[derive(Debug, clap::Args)]
@@ -13,30 +16,63 @@ pub(crate) struct ExplainArgs {
     code: Option<String>,
 }
 
+/// The codes of the host and of the components that ship.
+fn known() -> impl Iterator<Item = &'static Explanation> {
+    ALL.iter().chain(SHIPPED)
+}
+
 pub(crate) fn run(args: &ExplainArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let Some(code) = &args.code else {
+    let Some(wanted) = &args.code else {
         let table = || {
             let mut table = comfy_table::Table::new();
             table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
             table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-            table.set_header(["code", "what it means", "what to do"]);
-            for known in explain::ALL {
-                table.add_row([known.code, known.meaning, known.next]);
+            table.set_header(["code", "given by", "what it means", "what to do"]);
+            for explanation in known() {
+                table.add_row([explanation.code, explanation.by, explanation.meaning, explanation.next]);
             }
             table.to_string()
         };
-        output.result(table, &explain::ALL)?;
+        output.result(table, &known().collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     };
-    match explain::of(code) {
-        Some(Explanation { code, meaning, next, .. }) => {
-            output.result(|| format!("{code}: {meaning}\n  try: {next}"), &explain::of(code))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        None => Ok(output.failure(
+    let Some(found) = known().find(|explanation| explanation.code == wanted) else {
+        return Ok(output.failure(
             exit::USAGE,
-            &format!("there is no reason code `{code}`"),
-            "martello explain, which lists all codes",
-        )),
+            &format!("there is no reason code `{wanted}`"),
+            "martello explain, which lists all codes, or the README of the component that gave it",
+        ));
+    };
+    let text = || format!("{}: {}\n  try: {}", found.code, found.meaning, found.next);
+    output.result(text, found)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_the_shipped_bundle_declares_is_explained() {
+        let source: toml::Value =
+            toml::from_str(include_str!("../../../components/imaging/bundle.toml")).unwrap();
+        let mut declared = 0;
+        for component in source["components"].as_array().unwrap() {
+            for code in component["codes"].as_array().unwrap() {
+                let code = code.as_str().unwrap();
+                assert!(known().any(|explanation| explanation.code == code), "{code} has no explanation");
+                declared += 1;
+            }
+        }
+        assert!(declared > 40, "{declared}");
+    }
+
+    #[test]
+    fn the_page_of_codes_is_the_table_of_this_command() {
+        let page = include_str!("../../CODES.md");
+        for explanation in known() {
+            let row = format!("| `{}` | {} | {} | {} |", explanation.code, explanation.by, explanation.meaning, explanation.next);
+            assert!(page.contains(&row), "host/CODES.md lacks this row:\n{row}");
+        }
     }
 }

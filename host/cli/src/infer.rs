@@ -32,7 +32,7 @@ const FAILED: u8 = 5;
 
 /// Arguments of `martello infer`.
 #[derive(Debug, clap::Args)]
-pub struct InferArgs {
+pub(crate) struct InferArgs {
     /// The model: an ONNX file.
     #[arg(required_unless_present = "capabilities")]
     model: Option<PathBuf>,
@@ -105,7 +105,7 @@ struct OutputLine {
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let mut config = args.device_config.config()?;
     config.inference.threads = args.threads;
     config.inference.workers = NonZero::<usize>::MIN;

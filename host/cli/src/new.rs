@@ -11,7 +11,7 @@ use crate::output::Advice;
 
 /// Arguments of `martello new`.
 #[derive(Debug, clap::Args)]
-pub struct NewArgs {
+pub(crate) struct NewArgs {
     /// The component's name: lower-case words joined by hyphens.
     name: Name,
     /// The folder to be made. Without it, the name.
@@ -36,7 +36,7 @@ const FILES: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// Where the name does for no crate, the SDK is not found, or the folder exists already.
-pub fn run(args: NewArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: NewArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
     let NewArgs { name, path, sdk } = args;
     let folder = path.unwrap_or_else(|| PathBuf::from(name.as_str()));
     let identifiers = Identifiers::of(&name)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The form of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Tables and sentences.
     Text,
     /// One JSON value on standard output.
@@ -16,7 +16,7 @@ pub enum Format {
 
 /// Where and how a command writes its result.
 #[derive(Debug, Clone, Copy)]
-pub struct Output {
+pub(crate) struct Output {
     /// The form of the result.
     pub format: Format,
     /// Whether progress is left out.
@@ -24,13 +24,13 @@ pub struct Output {
 }
 
 /// The documented exit codes.
-pub mod exit {
+pub(crate) mod exit {
     /// Something failed.
-    pub const FAILURE: u8 = 1;
+    pub(crate) const FAILURE: u8 = 1;
     /// The command line is wrong.
-    pub const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// A signature, digest or manifest did not hold.
-    pub const VERIFICATION_FAILED: u8 = 8;
+    pub(crate) const VERIFICATION_FAILED: u8 = 8;
 }
 
 impl Output {
@@ -38,7 +38,7 @@ impl Output {
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub fn result<T: Serialize>(&self, text: impl FnOnce() -> String, value: &T) -> anyhow::Result<()> {
+    pub(crate) fn result<T: Serialize>(&self, text: impl FnOnce() -> String, value: &T) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {
@@ -58,7 +58,7 @@ impl Output {
     }
 
     /// A line about what is going on, for people: on standard error, and not when quiet.
-    pub fn note(&self, line: &str) {
+    pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
             // Standard error may be closed; there is nobody to tell then.
             let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -66,7 +66,7 @@ impl Output {
     }
 
     /// Ends a command that failed: one line of what happened, one of what to do.
-    pub fn failure(&self, code: u8, happened: &str, next: &str) -> ExitCode {
+    pub(crate) fn failure(&self, code: u8, happened: &str, next: &str) -> ExitCode {
         let mut err = std::io::stderr().lock();
         let _ = writeln!(err, "error: {happened}\n  try: {next}");
         ExitCode::from(code)
@@ -75,7 +75,7 @@ impl Output {
 
 /// What to do about an error, for the last line that a person sees. Attach it with `anyhow::Context`.
 #[derive(Debug, Clone)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// What happened.
     pub happened: String,
     /// What to do.

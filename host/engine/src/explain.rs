@@ -95,6 +95,11 @@ pub const ALL: &[Explanation] = &[
         "report it to the component's publisher",
     ),
     host(
+        code::HOST_FAULT,
+        "the host itself failed while it served the component",
+        "see the log for what failed, then run again; report it if it comes back",
+    ),
+    host(
         code::INPUT_UNREADABLE,
         "the device could not read the file",
         "see the permissions of the input folder and the state of the disk",

@@ -156,7 +156,11 @@ impl Active {
 /// Writes what happened to the local log. The guest's own words come at `debug`: they are bounded, but nobody can
 /// promise that they hold no value out of a payload.
 fn note(failure: &StageFailure) {
-    tracing::warn!(code = %failure.code, "a stage refused its payload");
+    match failure.fault {
+        // The stage did its work: this payload is not for it.
+        Some(_) => tracing::info!(code = %failure.code, "a stage refused its payload"),
+        None => tracing::warn!(code = %failure.code, "a stage was stopped"),
+    }
     tracing::debug!(code = %failure.code, detail = %failure.detail, "what the stage said");
     if let Some(backtrace) = &failure.backtrace {
         tracing::warn!(%backtrace, "where the guest trapped");

@@ -108,8 +108,9 @@ pub(crate) fn components() -> anyhow::Result<()> {
 pub(crate) fn host() -> anyhow::Result<PathBuf> {
     guest_target()?;
     say("building the host (the first time takes 10 to 25 minutes on two cores)");
-    // The whole workspace at once, so that every command shares one build of each dependency.
-    check(cargo().args(["build", "--locked", "--workspace"]))?;
+    // Everything at once, tests included: cargo unifies features over what it builds together, so that every command
+    // shares one build of each dependency.
+    check(cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
     Ok(target().join("debug"))
 }
 
