@@ -250,7 +250,8 @@ def collect(original: list[Leaf], dataset, raw: bytes, rules: Rules, options) ->
                 collect_bytes(found, value, place)
             elif leaf.vr == "UI":
                 value = value.strip("\0 ")
-                if options.uids == "mapped" and value and not value.startswith(WELL_KNOWN_UID) and not PUBLIC_UID.search(leaf.keyword):
+                # Test files write UIDs such as `1`; so short a text stands everywhere and names nothing.
+                if options.uids == "mapped" and len(value) >= 6 and not value.startswith(WELL_KNOWN_UID) and not PUBLIC_UID.search(leaf.keyword):
                     found.uids.setdefault(value, place)
             elif leaf.vr in ("DA", "DT"):
                 if options.dates != "kept" and is_date(value[:8].replace(".", "")):
@@ -286,7 +287,8 @@ def collect_bytes(found: Secrets, value: bytes, place: str) -> None:
     """Readable runs of a binary value; the whole of it where it has none and is no plain padding."""
     runs = re.findall(rb"[\x20-\x7e]{6,}", value[:SEARCHED_BYTES])
     for run in runs[:64]:
-        if len(set(run)) > 3:
+        # Well-known UIDs name classes and syntaxes, not people.
+        if len(set(run)) > 3 and not run.strip().startswith(WELL_KNOWN_UID.encode()):
             found.blobs.setdefault(run.strip(), place)
     if not runs and len(value) >= 32 and len(set(value[:4096])) > 8:
         found.blobs.setdefault(value[:256].rstrip(b"\0"), place)

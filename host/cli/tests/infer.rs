@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// `martello`, with `martello-compile` beside it.
 fn martello() -> &'static Path {
@@ -58,9 +58,12 @@ impl Bench {
         format!("{name}={}", file.display())
     }
 
-    /// Runs `martello --format json infer`. State is shared, so that the guest is compiled once.
+    /// Runs `martello --format json infer`. State is shared, so that the guest is compiled once; one process at a
+    /// time, so that figures of time mean something.
     fn infer(&self, model_name: &str, arguments: &[&str]) -> Output {
         static STATE: OnceLock<tempfile::TempDir> = OnceLock::new();
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let state = STATE.get_or_init(|| tempfile::tempdir().unwrap());
         let mut command = Command::new(martello());
         command.args(["--format", "json", "infer", "--state"]).arg(state.path());

@@ -5,7 +5,7 @@ Run: pip install onnx==1.23.2 && python make_cases.py
 The cases are the node tests of the onnx package, whose outputs its reference evaluator gave. For each operator the
 smallest few are kept. Inputs of types that wasi:nn cannot name are written into the model, as exported models have
 them, and so are integer inputs that say shapes or axes; outputs of such types are cast to int32. A case that cannot be
-brought into this form is left out.
+brought into this form is left out. Weights and parameters of operators that have them are written into the model too.
 
 The file is a list of records, all numbers little-endian:
   text operator, text case, f64 absolute tolerance, f64 relative tolerance, blob model, tensors inputs, tensors outputs
@@ -27,6 +27,12 @@ from onnx.backend.test.loader import load_model_tests
 
 KINDS = {T.FLOAT16: 0, T.FLOAT: 1, T.DOUBLE: 2, T.BFLOAT16: 3, T.UINT8: 4, T.INT32: 5, T.INT64: 6}
 FLOATS = {T.FLOAT16, T.FLOAT, T.DOUBLE, T.BFLOAT16}
+# Operators whose inputs behind the first are weights or parameters in every exported model.
+PARAMETERS = {
+    "BatchNormalization", "Clip", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "DequantizeLinear", "GRU",
+    "Gemm", "GroupNormalization", "InstanceNormalization", "LSTM", "LayerNormalization", "PRelu", "Pad",
+    "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Resize",
+}
 CASES_EACH = 3
 LARGEST_CASE = 24_000
 HERE = pathlib.Path(__file__).parent
@@ -67,7 +73,8 @@ def convert(case):
     kept, taken, weights = [], [], []
     for info, given in zip(list(graph.input), inputs):
         array, kind = value(given), info.type.tensor_type.elem_type
-        if kind in FLOATS and array.ndim <= 8:
+        is_parameter = graph.node[0].op_type in PARAMETERS and len(taken) > 0
+        if kind in FLOATS and array.ndim <= 8 and not is_parameter:
             kept.append(info)
             taken.append((info.name, kind, array))
         else:

@@ -10,7 +10,7 @@ use martello_vocab::{ByteCount, Digest};
 use crate::backend::{Backend, BackendKind, Execution, Graph, Wanted};
 use crate::config::InferenceConfig;
 use crate::error::{InferenceError, ModelError};
-use crate::model::{LoadedModel, check_schema};
+use crate::model::{LoadedModel, check_named, check_schema};
 use crate::workers::Workers;
 
 /// The backends of this device and the threads on which models run.
@@ -71,6 +71,7 @@ impl Inference {
             return Err(ModelError::TooLarge { found, most: self.config.largest_model });
         }
         let graph = self.place(bytes, model)?;
+        check_named(graph.interface())?;
         check_schema(model, graph.interface())?;
         let execution: &Execution = graph.execution();
         tracing::info!(model = %model.name, %digest, ?execution, "model is loaded");

@@ -53,9 +53,6 @@ impl LoadedModel {
         workers: Arc<Workers>,
         longest_run: Duration,
     ) -> Result<Self, ModelError> {
-        for (port, ports) in [("input", &graph.interface().inputs), ("output", &graph.interface().outputs)] {
-            named(port, ports)?;
-        }
         let first = graph.session()?;
         let idle = Idle { sessions: vec![first], room: sessions.saturating_sub(1) };
         let sessions = Sessions { idle: Mutex::new(idle), returned: Condvar::new() };
@@ -250,11 +247,13 @@ impl Sessions {
 }
 
 /// Every tensor must be of a type that wasi:nn can name.
-fn named(port: &'static str, ports: &[Port]) -> Result<(), ModelError> {
-    for Port { name, element, .. } in ports {
+pub(crate) fn check_named(interface: &Interface) -> Result<(), ModelError> {
+    let inputs = interface.inputs.iter().map(|port| ("input", port));
+    let outputs = interface.outputs.iter().map(|port| ("output", port));
+    for (side, Port { name, element, .. }) in inputs.chain(outputs) {
         if let Element::Foreign(element) = element {
             return Err(ModelError::ElementType {
-                port,
+                port: side,
                 name: name.clone(),
                 element: element.clone(),
                 reason: "wasi:nn cannot name it".to_owned(),

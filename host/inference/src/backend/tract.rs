@@ -47,6 +47,14 @@ impl Backend for Tract {
             }
             (device, Strictness::Prefer) => Some(format!("device `{device}`: the built-in backend has the CPU alone")),
         };
+        if let Some(input) = wanted.inputs.iter().find(|input| datum(input.dtype).is_none()) {
+            return Err(ModelError::ElementType {
+                port: "input",
+                name: input.name.clone(),
+                element: "bf16".to_owned(),
+                reason: "the built-in backend does not have it".to_owned(),
+            });
+        }
         // tract asserts here and there: a model that makes it panic is a model that it does not load.
         let (plan, interface) = catch_unwind(AssertUnwindSafe(|| compile(model, wanted.inputs)))
             .unwrap_or_else(|panic| Err(refused(&crate::model::panic_text(&*panic))))?;
