@@ -37,7 +37,9 @@ fn embed() -> Result<(), String> {
 fn build() -> Result<PathBuf, String> {
     let manifest = folder("CARGO_MANIFEST_DIR")?;
     let root = manifest.ancestors().nth(2).ok_or("the workspace has no root")?;
-    for watched in ["components/tensor-probe", "guest-sdk/src", "guest-sdk/Cargo.toml", "wit", ".cargo/config.toml"] {
+    for watched in
+        ["components/tensor-probe", "guest-sdk/src", "guest-sdk/Cargo.toml", "wit", ".cargo/config.toml"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -55,7 +57,17 @@ fn build() -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
-        .args(["build", "--quiet", "--locked", "--profile", "component", "--target", TARGET, "--package", PACKAGE])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "component",
+            "--target",
+            TARGET,
+            "--package",
+            PACKAGE,
+        ])
         .arg("--target-dir")
         .arg(&target);
     // Flags and wrappers of the outer build are not for another target.

@@ -20,7 +20,11 @@ const LAYERS: &[(&str, Peers, &[&str])] = &[
         ],
     ),
     ("device", Peers::Allowed, &["martello-engine"]),
-    ("programs", Peers::Refused, &["martello-compile", "martello-cli", "martello-bench", "xtask", "martello-tests"]),
+    (
+        "programs",
+        Peers::Refused,
+        &["martello-compile", "martello-cli", "martello-bench", "xtask", "martello-tests"],
+    ),
 ];
 
 /// Crates of the guests' side: they know the SDK and each other, and nothing of the host.

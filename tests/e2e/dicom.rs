@@ -36,7 +36,9 @@ impl Run {
     fn pairs(&self) -> Vec<(String, String)> {
         let images = self.lines.iter().filter_map(|line| {
             let outputs = line["outputs"].as_array()?;
-            let image = outputs.iter().find_map(|file| file["path"].as_str().filter(|path| path.starts_with("images/")))?;
+            let image = outputs
+                .iter()
+                .find_map(|file| file["path"].as_str().filter(|path| path.starts_with("images/")))?;
             Some((line["input"].as_str()?.to_owned(), image.to_owned()))
         });
         images.collect()
@@ -45,7 +47,9 @@ impl Run {
 
 #[test]
 fn dcmdump_and_dciodvfy_open_every_deidentified_file() {
-    let (Some(dcmdump), Some(dciodvfy)) = (program("dcmdump").unwrap(), program("dciodvfy").unwrap()) else { return };
+    let (Some(dcmdump), Some(dciodvfy)) = (program("dcmdump").unwrap(), program("dciodvfy").unwrap()) else {
+        return;
+    };
     let run = run();
     let pairs = run.pairs();
     assert!(pairs.len() >= 10, "{}", pairs.len());
@@ -110,7 +114,11 @@ fn check(python: &Path, output: &Path, pairs: &[(String, String)]) -> Vec<Value>
 #[test]
 fn no_marker_of_an_identity_stands_in_anything_that_may_leave() {
     let run = run();
-    let allowed = run.pairs().into_iter().find(|(original, _)| original == NEEDS_RESIDUAL_SEARCH).map(|(_, image)| image);
+    let allowed = run
+        .pairs()
+        .into_iter()
+        .find(|(original, _)| original == NEEDS_RESIDUAL_SEARCH)
+        .map(|(_, image)| image);
     let mut searched = 0;
     for folder in ["images", "previews", "findings"] {
         for entry in fs::read_dir(run.output.join(folder)).unwrap() {

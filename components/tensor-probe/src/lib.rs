@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn a_model_that_is_not_named_is_a_fault() {
-        let refused = Host::new().payload(&b""[..], "application/octet-stream").run::<TensorProbe>().unwrap_err();
+        let refused =
+            Host::new().payload(&b""[..], "application/octet-stream").run::<TensorProbe>().unwrap_err();
         assert!(format!("{refused:?}").contains("missing-setting"), "{refused:?}");
     }
 }

@@ -115,7 +115,8 @@ pub(crate) fn draft_with(
         std::fs::read(&file).map(Into::into)
     };
     let epoch = source_date_epoch()?;
-    Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read).with_context(|| unpackable(source))
+    Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read)
+        .with_context(|| unpackable(source))
 }
 
 fn unpackable(source: &Path) -> Advice {

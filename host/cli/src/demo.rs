@@ -86,7 +86,8 @@ pub(crate) fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<ExitCode> 
     let tampered_refused = stage.tampered(&signed)?;
     output.note(&format!("5. tampered bundle: {}", if tampered_refused { "refused" } else { "NOT REFUSED" }));
     let runaway_stopped = runtime.block_on(stage.runaway(&device, &args.runaway, &args.samples))?;
-    output.note(&format!("6. runaway component: {}", if runaway_stopped { "stopped" } else { "NOT STOPPED" }));
+    output
+        .note(&format!("6. runaway component: {}", if runaway_stopped { "stopped" } else { "NOT STOPPED" }));
 
     let before = device.activate(&stage.before(&args.source)?)?;
     let picture = args.output.join("demo.png");
@@ -205,8 +206,9 @@ impl Stage {
 
     /// Runs a component that never ends and sees how it is stopped.
     async fn runaway(&self, device: &Device, runaway: &Path, samples: &Path) -> anyhow::Result<bool> {
-        let component = fs::read(runaway)
-            .with_context(|| format!("reading the runaway component {}; `cargo xtask demo` builds it", runaway.display()))?;
+        let component = fs::read(runaway).with_context(|| {
+            format!("reading the runaway component {}; `cargo xtask demo` builds it", runaway.display())
+        })?;
         let limits = martello_vocab::Limits { compute_ms: 200, wall_ms: 1_000, ..Default::default() };
         let bundle = martello_bundle::ephemeral("runaway".parse()?, component.into(), limits, Vec::new())?;
         let active = device.activate(&bundle)?;
@@ -222,10 +224,10 @@ impl Stage {
     fn before(&self, source: &Path) -> anyhow::Result<VerifiedBundle> {
         let draft = crate::bundle::draft_with(source, |document| {
             let Some(top) = document.as_object_mut() else { bail!("the bundle's source is not a table") };
-            let stages = top.get("pipeline").and_then(|pipeline| pipeline.get("stages")).and_then(Value::as_array);
-            let render = stages.and_then(|stages| {
-                stages.iter().find(|stage| stage["component"] == "dicom-render").cloned()
-            });
+            let stages =
+                top.get("pipeline").and_then(|pipeline| pipeline.get("stages")).and_then(Value::as_array);
+            let render = stages
+                .and_then(|stages| stages.iter().find(|stage| stage["component"] == "dicom-render").cloned());
             let mut render = render.context("the bundle has no stage of the component dicom-render")?;
             render["from"] = json!("input");
             let pipeline = json!({
@@ -243,7 +245,12 @@ impl Stage {
     }
 
     /// Pictures of files that came through, before and after.
-    async fn pairs(&self, before: &Active, samples: &Path, lines: &[ReportLine]) -> anyhow::Result<Vec<Pair>> {
+    async fn pairs(
+        &self,
+        before: &Active,
+        samples: &Path,
+        lines: &[ReportLine],
+    ) -> anyhow::Result<Vec<Pair>> {
         let out = self.root.join("out");
         let mut chosen: Vec<&ReportLine> =
             lines.iter().filter(|line| has_output(line, "previews") && has_output(line, "images")).collect();
@@ -300,7 +307,10 @@ fn has_output(line: &ReportLine, folder: &str) -> bool {
 fn first_file(folder: &Path) -> anyhow::Result<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    files.into_iter().find(|path| path.is_file()).with_context(|| format!("{} holds no file", folder.display()))
+    files
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("{} holds no file", folder.display()))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

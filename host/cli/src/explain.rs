@@ -71,7 +71,10 @@ mod tests {
     fn the_page_of_codes_is_the_table_of_this_command() {
         let page = include_str!("../../CODES.md");
         for explanation in known() {
-            let row = format!("| `{}` | {} | {} | {} |", explanation.code, explanation.by, explanation.meaning, explanation.next);
+            let row = format!(
+                "| `{}` | {} | {} | {} |",
+                explanation.code, explanation.by, explanation.meaning, explanation.next
+            );
             assert!(page.contains(&row), "host/CODES.md lacks this row:\n{row}");
         }
     }

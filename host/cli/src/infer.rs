@@ -154,24 +154,32 @@ struct Refused {
 /// The manifest entry of the model. The inputs fix the dimensions that the model leaves open.
 fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Result<Model, Refused> {
     let refused = |code, happened: String| Refused { code, happened };
-    let mut tensors =
-        ModelTensors::read(bytes).map_err(|error| refused(NOT_LOADED, error.to_string()))?;
+    let mut tensors = ModelTensors::read(bytes).map_err(|error| refused(NOT_LOADED, error.to_string()))?;
     for schema in &mut tensors.inputs {
         let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == schema.name) else {
             return Err(refused(exit::USAGE, format!("input `{}` of the model is not given", schema.name)));
         };
         if tensor.element_type() != schema.dtype {
             let (found, wanted) = (sandbox::word(tensor.element_type()), sandbox::word(schema.dtype));
-            return Err(refused(exit::USAGE, format!("input `{}` is {found}, the model takes {wanted}", schema.name)));
+            return Err(refused(
+                exit::USAGE,
+                format!("input `{}` is {found}, the model takes {wanted}", schema.name),
+            ));
         }
         let fits = |(one, other): (&Option<u32>, &u32)| one.is_none_or(|one| one == *other);
         if schema.shape.len() != tensor.shape().len() || !schema.shape.iter().zip(tensor.shape()).all(fits) {
-            let text = format!("input `{}` has shape {:?}, the model takes {:?}", schema.name, tensor.shape(), schema.shape);
+            let text = format!(
+                "input `{}` has shape {:?}, the model takes {:?}",
+                schema.name,
+                tensor.shape(),
+                schema.shape
+            );
             return Err(refused(exit::USAGE, text));
         }
         schema.shape = tensor.shape().iter().copied().map(Some).collect();
     }
-    if let Some((name, _)) = inputs.iter().find(|(name, _)| !tensors.inputs.iter().any(|it| it.name == *name)) {
+    if let Some((name, _)) = inputs.iter().find(|(name, _)| !tensors.inputs.iter().any(|it| it.name == *name))
+    {
         return Err(refused(exit::USAGE, format!("the model takes no input `{name}`")));
     }
     let backend = match args.backend {
@@ -224,7 +232,8 @@ fn write(answer: &Answer, folder: &Path, model: &Path, digest: Digest) -> anyhow
 /// A file name for an output: what is no letter, digit, `.`, `_` or `-` becomes `_`; names that meet get a number.
 fn file_name(name: &str, taken: &mut BTreeSet<String>) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
-    let mut stem: String = name.chars().take(100).map(|letter| if plain(letter) { letter } else { '_' }).collect();
+    let mut stem: String =
+        name.chars().take(100).map(|letter| if plain(letter) { letter } else { '_' }).collect();
     if stem.is_empty() || stem.starts_with('.') {
         stem.insert(0, '_');
     }
@@ -270,11 +279,14 @@ fn fail(failure: Failure, out: &Output) -> anyhow::Result<ExitCode> {
         Failure::Model(ModelError::UnsupportedOperator { .. }) => {
             (NOT_LOADED, "another --backend; `martello infer --capabilities` tells what each one has")
         }
-        Failure::Model(ModelError::DeviceMissing { .. }) => (NOT_LOADED, "--prefer-device, or another --device"),
+        Failure::Model(ModelError::DeviceMissing { .. }) => {
+            (NOT_LOADED, "--prefer-device, or another --device")
+        }
         Failure::Model(_) => (NOT_LOADED, "another --backend"),
         Failure::Run(stopped) => {
             let limit = stopped.code.as_str().starts_with("guest-") && stopped.code.as_str() != "guest-trap";
-            let refused = matches!(stopped.code.as_str(), "model-too-large" | "model-forbidden" | "limit" | "policy");
+            let refused =
+                matches!(stopped.code.as_str(), "model-too-large" | "model-forbidden" | "limit" | "policy");
             let code = if limit || refused { REFUSED } else { FAILED };
             (code, "run the command with `--log debug` to see more")
         }

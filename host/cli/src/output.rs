@@ -38,7 +38,11 @@ impl Output {
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub(crate) fn result<T: Serialize>(&self, text: impl FnOnce() -> String, value: &T) -> anyhow::Result<()> {
+    pub(crate) fn result<T: Serialize>(
+        &self,
+        text: impl FnOnce() -> String,
+        value: &T,
+    ) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {

@@ -59,7 +59,12 @@ pub(crate) struct DeviceArgs {
     #[arg(long, value_name = "FILE", env = "MARTELLO_ONNXRUNTIME")]
     onnxruntime: Option<PathBuf>,
     /// SHA-256 of libraries of ONNX Runtime that may be loaded, as sha256:… (may be given more than once).
-    #[arg(long = "allow-library", value_name = "DIGEST", env = "MARTELLO_ALLOW_LIBRARIES", value_delimiter = ',')]
+    #[arg(
+        long = "allow-library",
+        value_name = "DIGEST",
+        env = "MARTELLO_ALLOW_LIBRARIES",
+        value_delimiter = ','
+    )]
     allow_libraries: Vec<martello_vocab::Digest>,
 }
 

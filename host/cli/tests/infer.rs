@@ -122,7 +122,8 @@ fn onnx_runtime_is_loaded_where_its_digest_is_allowed() {
     let input = bench.input("x", &npy("<f4", "2, 3", &floats(&[0.0; 6])));
     let asked = ["--backend", "onnxruntime", "--onnxruntime", &library, "--input", &input];
     let refused = ended(&bench.infer("affine", &asked), 4);
-    let digest = refused.split_whitespace().find(|word| word.starts_with("sha256:")).expect("the digest is told");
+    let digest =
+        refused.split_whitespace().find(|word| word.starts_with("sha256:")).expect("the digest is told");
     let output = bench.infer("affine", &[&asked[..], &["--allow-library", digest]].concat());
     ended(&output, 0);
     assert_eq!(bench.output("y"), [1.0; 6]);

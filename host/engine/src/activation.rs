@@ -9,8 +9,8 @@ use martello_bundle::{BundleError, VerifiedBundle};
 use martello_inference::{GoldenCase, Inference, InferenceConfig, LoadedModel};
 use martello_pipeline::{Plan, PlanError};
 use martello_runtime::{
-    Contract, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime, RuntimeConfig, RuntimeError,
-    StageComponent,
+    Contract, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime, RuntimeConfig,
+    RuntimeError, StageComponent,
 };
 use martello_vocab::{Digest, Name};
 use serde_json::json;
@@ -122,7 +122,8 @@ impl Device {
             assets.insert(asset.name.clone(), Payload::memory(&asset.media_type, blob.bytes().clone()));
         }
         let parts = Parts { manifest, components, models, assets, site_key: &self.site_key };
-        let stages = plan.stages.iter().map(|planned| parts.stage(&planned.stage)).collect::<Result<_, _>>()?;
+        let stages =
+            plan.stages.iter().map(|planned| parts.stage(&planned.stage)).collect::<Result<_, _>>()?;
         Ok(Active {
             plan,
             stages,
@@ -161,7 +162,8 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn stage(&self, stage: &Stage) -> Result<ActiveStage, ActivationError> {
-        let unresolved = |name: &Name| ActivationError::Unresolved { stage: stage.name.clone(), name: name.clone() };
+        let unresolved =
+            |name: &Name| ActivationError::Unresolved { stage: stage.name.clone(), name: name.clone() };
         let (component, loaded) =
             self.components.get(&stage.component).ok_or_else(|| unresolved(&stage.component))?;
         let models = granted(&stage.models, &self.models).map_err(|name| unresolved(&name))?;

@@ -137,7 +137,10 @@ impl FolderRun {
         let exports = active.plan.exports.iter().map(|export| export.folder.clone());
         let output = OutputFolder::open(&self.output, exports).map_err(in_output)?;
         if output.path().starts_with(folder.path()) {
-            return Err(RunError::Nested { input: folder.path().to_owned(), output: output.path().to_owned() });
+            return Err(RunError::Nested {
+                input: folder.path().to_owned(),
+                output: output.path().to_owned(),
+            });
         }
         let journal = Arc::new(Journal::open(&output.memory(), &active.bundle_digest)?);
         let before = journal.tally()?;
@@ -148,7 +151,8 @@ impl FolderRun {
             .spawn(move || scribe.work(from_workers))
             .map_err(in_output)?;
         let (to_workers, found) = mpsc::channel(self.concurrency.get());
-        let feeder = Feeder { folder, watch: self.watch, observer: Arc::clone(&observer), stop: Arc::clone(&stop) };
+        let feeder =
+            Feeder { folder, watch: self.watch, observer: Arc::clone(&observer), stop: Arc::clone(&stop) };
         let feeder = std::thread::Builder::new()
             .name("feeder".to_owned())
             .spawn(move || feeder.work(&to_workers))
@@ -314,9 +318,7 @@ impl Worker {
             Ok((payload, digest)) => (payload, digest, None),
             // A file that vanished before it could be read is no input any more.
             Err(ReadError::Gone) => return Ok(Handled::Stopped),
-            Err(ReadError::TooLarge) => {
-                (nothing(), Digest::of(b""), Some(Code::of(code::INPUT_TOO_LARGE)))
-            }
+            Err(ReadError::TooLarge) => (nothing(), Digest::of(b""), Some(Code::of(code::INPUT_TOO_LARGE))),
             Err(ReadError::Unreadable(error)) => {
                 tracing::warn!(%error, "an input cannot be read");
                 (nothing(), Digest::of(b""), Some(Code::of(code::INPUT_UNREADABLE)))

@@ -123,7 +123,8 @@ impl Active {
             contract: Arc::clone(&stage.contract),
             ..StageCall::new(payload, state, trace_id)
         };
-        let span = tracing::info_span!("stage", stage = %stage.name, trace = trace_id, code = tracing::field::Empty);
+        let span =
+            tracing::info_span!("stage", stage = %stage.name, trace = trace_id, code = tracing::field::Empty);
         let result = stage.component.process(call).instrument(span.clone()).await;
         pass.models.extend(ran.ran());
         let component = *stage.component.digest();

@@ -56,7 +56,8 @@ impl Inference {
 
 fn measure(backend: &dyn Backend, case: Case) -> Capability {
     let ran = catch_unwind(AssertUnwindSafe(|| run(backend, &case)));
-    let found = ran.unwrap_or_else(|panic| Err(format!("it panicked: {}", crate::model::panic_text(&*panic))));
+    let found =
+        ran.unwrap_or_else(|panic| Err(format!("it panicked: {}", crate::model::panic_text(&*panic))));
     let (verdict, detail) = match found {
         Err(refused) => (Verdict::Unsupported, refused),
         Ok(outputs) => match compare(&case, &outputs) {
@@ -74,8 +75,12 @@ fn run(backend: &dyn Backend, case: &Case) -> Result<Vec<(String, Tensor)>, Stri
         shape: tensor.shape().iter().copied().map(Some).collect(),
     };
     let inputs: Vec<TensorSchema> = case.inputs.iter().map(schema).collect();
-    let wanted =
-        Wanted { device: "cpu", strictness: Strictness::Require, threads: NonZero::<usize>::MIN, inputs: &inputs };
+    let wanted = Wanted {
+        device: "cpu",
+        strictness: Strictness::Require,
+        threads: NonZero::<usize>::MIN,
+        inputs: &inputs,
+    };
     let graph = backend.load(&case.model, &wanted).map_err(|error| error.to_string())?;
     let mut ordered = Vec::new();
     for port in &graph.interface().inputs {

@@ -62,7 +62,8 @@ impl InferenceConfig {
     pub fn new(state: &Path) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let workers = NonZero::new(cores.get().div_ceil(2)).unwrap_or(NonZero::<usize>::MIN);
-        let system = ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+        let system =
+            ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
         Self {
             library: None,
             library_folders: std::iter::once(state.join("lib")).chain(system.map(PathBuf::from)).collect(),

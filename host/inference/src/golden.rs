@@ -77,8 +77,11 @@ impl Inference {
         if loaded.execution().backend == BackendKind::Tract {
             return Ok(evidence);
         }
-        let placement =
-            Placement { backend: Backend::Builtin, device: "cpu".to_owned(), strictness: Strictness::Require };
+        let placement = Placement {
+            backend: Backend::Builtin,
+            device: "cpu".to_owned(),
+            strictness: Strictness::Require,
+        };
         let builtin = Model { placement, ..model.clone() };
         match self.load_bytes(bytes, *loaded.digest(), &builtin) {
             Ok(second) => evidence.runs.push(run_all(&second, model, cases)?),

@@ -118,7 +118,9 @@ impl Inference {
             BackendKind::Tract => Err("this build does not have it".to_owned()),
             BackendKind::Onnxruntime => match &self.accelerated {
                 #[cfg(feature = "onnxruntime")]
-                Accelerated::There(runtime) => Ok(Arc::<crate::backend::onnxruntime::OnnxRuntime>::clone(runtime)),
+                Accelerated::There(runtime) => {
+                    Ok(Arc::<crate::backend::onnxruntime::OnnxRuntime>::clone(runtime))
+                }
                 Accelerated::Missing(reason) => Err(reason.clone()),
             },
         }

@@ -123,7 +123,8 @@ impl LoadedModel {
         }
         let mut places: Vec<Option<Tensor>> = ports.iter().map(|_| None).collect();
         for (name, tensor) in inputs {
-            let Some((port, place)) = ports.iter().zip(&mut places).find(|(port, _)| port.name == name) else {
+            let Some((port, place)) = ports.iter().zip(&mut places).find(|(port, _)| port.name == name)
+            else {
                 return argument("the model takes no tensor of this name".to_owned());
             };
             if place.is_some() {
@@ -194,7 +195,8 @@ impl Core {
     fn took(&self, time: Duration) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let before = self.expected.load(Ordering::Relaxed);
-        let after = if before == 0 { time } else { (before / 4).saturating_mul(3).saturating_add(time / 4).max(1) };
+        let after =
+            if before == 0 { time } else { (before / 4).saturating_mul(3).saturating_add(time / 4).max(1) };
         self.expected.store(after, Ordering::Relaxed);
     }
 }
@@ -291,7 +293,8 @@ pub(crate) fn check_schema(model: &Model, interface: &Interface) -> Result<(), M
 /// Whether two shapes can be of one tensor: equal wherever both are known.
 pub(crate) fn shapes_agree(one: Option<&[Option<u32>]>, other: &[Option<u32>]) -> bool {
     one.is_none_or(|one| {
-        let equal = |(one, other): (&Option<u32>, &Option<u32>)| one.is_none() || other.is_none() || one == other;
+        let equal =
+            |(one, other): (&Option<u32>, &Option<u32>)| one.is_none() || other.is_none() || one == other;
         one.len() == other.len() && one.iter().zip(other).all(equal)
     })
 }
@@ -306,7 +309,8 @@ fn shape_text(shape: Option<&[Option<u32>]>) -> String {
 /// The words of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 impl std::fmt::Display for Element {
@@ -320,6 +324,9 @@ impl std::fmt::Display for Element {
 
 impl std::fmt::Debug for LoadedModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LoadedModel").field("digest", self.digest()).field("execution", self.execution()).finish()
+        f.debug_struct("LoadedModel")
+            .field("digest", self.digest())
+            .field("execution", self.execution())
+            .finish()
     }
 }

@@ -76,8 +76,16 @@ fn integers_go_through_both_backends() {
     choices.extend(accelerated().map(|inference| (inference, Backend::Onnxruntime)));
     for (inference, backend) in choices {
         let cases = [
-            ("plus_one_i32", ElementType::I32, [1_i32, -2, 3, 40].iter().flat_map(|it| it.to_le_bytes()).collect()),
-            ("plus_one_i64", ElementType::I64, [1_i64, -2, 3, 40].iter().flat_map(|it| it.to_le_bytes()).collect()),
+            (
+                "plus_one_i32",
+                ElementType::I32,
+                [1_i32, -2, 3, 40].iter().flat_map(|it| it.to_le_bytes()).collect(),
+            ),
+            (
+                "plus_one_i64",
+                ElementType::I64,
+                [1_i64, -2, 3, 40].iter().flat_map(|it| it.to_le_bytes()).collect(),
+            ),
             ("plus_one_u8", ElementType::U8, vec![1_u8, 254, 3, 40]),
         ];
         for (name, element, bytes) in cases {
@@ -239,7 +247,9 @@ fn golden_vectors_pass_where_they_hold_and_refuse_the_model_where_not() {
         let evidence = check(&[3.0, 5.0, 7.0, 9.0, 11.0, 13.0]).unwrap();
         assert_eq!((evidence.vectors, evidence.runs.len(), evidence.decided_alone), (1, runs, None));
         let refused = check(&[3.0, 5.0, 7.0, 9.5, 11.0, 13.0]).unwrap_err();
-        let ModelError::Disagreement { index: 0, output, absolute, .. } = &refused else { panic!("{refused}") };
+        let ModelError::Disagreement { index: 0, output, absolute, .. } = &refused else {
+            panic!("{refused}")
+        };
         assert_eq!(output, "y");
         assert!((absolute - 0.5).abs() < 1e-6);
         assert!(check(&[3.0]).is_err());

@@ -49,7 +49,9 @@ pub(crate) fn byte_length(element_type: ElementType, shape: &[u32]) -> Result<us
     }
     shape
         .iter()
-        .try_fold(element_type.size(), |bytes, &dimension| bytes.checked_mul(usize::try_from(dimension).ok()?))
+        .try_fold(element_type.size(), |bytes, &dimension| {
+            bytes.checked_mul(usize::try_from(dimension).ok()?)
+        })
         .filter(|&bytes| isize::try_from(bytes).is_ok())
         .ok_or(TensorError::Overflow)
 }
@@ -100,13 +102,19 @@ impl Tensor {
         if (self.bytes.as_ptr() as usize).is_multiple_of(self.element_type.size()) {
             return self.clone();
         }
-        Self { element_type: self.element_type, shape: self.shape.clone(), bytes: memory::copied(&self.bytes) }
+        Self {
+            element_type: self.element_type,
+            shape: self.shape.clone(),
+            bytes: memory::copied(&self.bytes),
+        }
     }
 
     /// The elements as numbers; through a copy where the bytes are not aligned for them.
     ///
     /// The caller asks for the type that the tensor has.
-    pub(crate) fn values<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&self) -> std::borrow::Cow<'_, [T]> {
+    pub(crate) fn values<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
+        &self,
+    ) -> std::borrow::Cow<'_, [T]> {
         match bytemuck::try_cast_slice(&self.bytes) {
             Ok(values) => std::borrow::Cow::Borrowed(values),
             Err(_) => std::borrow::Cow::Owned(bytemuck::pod_collect_to_vec(&self.bytes)),

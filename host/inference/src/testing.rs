@@ -11,7 +11,7 @@ use martello_vocab::{ByteCount, Digest};
 
 use crate::backend::{BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop};
 use crate::error::{ModelError, RunError};
-use crate::{Inference, InferenceConfig, LoadedModel, LibraryPolicy, Tensor};
+use crate::{Inference, InferenceConfig, LibraryPolicy, LoadedModel, Tensor};
 
 pub(crate) fn file(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(format!("{name}.onnx"));
@@ -63,7 +63,11 @@ pub(crate) fn accelerated() -> Option<Arc<Inference>> {
     Some(Arc::new(Inference::new(&config).unwrap()))
 }
 
-pub(crate) fn load(inference: &Inference, name: &str, backend: Choice) -> Result<Arc<LoadedModel>, ModelError> {
+pub(crate) fn load(
+    inference: &Inference,
+    name: &str,
+    backend: Choice,
+) -> Result<Arc<LoadedModel>, ModelError> {
     let bytes = file(name);
     inference.load_bytes(&bytes.clone().into(), Digest::of(&bytes), &entry(&bytes, backend)).map(Arc::new)
 }
@@ -84,7 +88,8 @@ pub(crate) fn scripted(
     inference: &Inference,
     act: impl Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync + 'static,
 ) -> Arc<LoadedModel> {
-    let port = Port { name: "x".to_owned(), element: Element::Known(ElementType::F32), shape: Some(vec![Some(1)]) };
+    let port =
+        Port { name: "x".to_owned(), element: Element::Known(ElementType::F32), shape: Some(vec![Some(1)]) };
     let execution = Execution {
         backend: BackendKind::Tract,
         version: "scripted".to_owned(),
@@ -97,7 +102,10 @@ pub(crate) fn scripted(
     let interface = Interface { inputs: vec![port], outputs: Vec::new() };
     let graph = Scripted { interface, execution, act: Arc::new(act) };
     let workers = Arc::clone(&inference.workers);
-    Arc::new(LoadedModel::new(Box::new(graph), Digest::of(b"scripted"), 2, workers, Duration::from_secs(60)).unwrap())
+    Arc::new(
+        LoadedModel::new(Box::new(graph), Digest::of(b"scripted"), 2, workers, Duration::from_secs(60))
+            .unwrap(),
+    )
 }
 
 struct ScriptedSession(Arc<dyn Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync>);

@@ -85,7 +85,9 @@ pub(crate) fn read(from: impl std::io::BufRead + std::io::Seek) -> anyhow::Resul
     bytes.truncate(info.buffer_size());
     let rgb = match (info.color_type, info.bit_depth) {
         (png::ColorType::Rgb, png::BitDepth::Eight) => bytes,
-        (png::ColorType::Grayscale, png::BitDepth::Eight) => bytes.into_iter().flat_map(|grey| [grey; 3]).collect(),
+        (png::ColorType::Grayscale, png::BitDepth::Eight) => {
+            bytes.into_iter().flat_map(|grey| [grey; 3]).collect()
+        }
         other => anyhow::bail!("the picture is {other:?}, not 8-bit grey or RGB"),
     };
     Ok(Picture { width: info.width, height: info.height, rgb })
@@ -116,7 +118,9 @@ impl Sheet {
         self.block(at, card, CARD);
         self.text(at + Point::new(10, 9), &fitting(&pair.title, 62), &FONT_7X13_BOLD, INK);
         let step = i32::try_from(TILE + 10).unwrap_or(0);
-        for (side, column, word, color) in [(&pair.before, 0, "before", WARM), (&pair.after, 1, "after", COOL)] {
+        for (side, column, word, color) in
+            [(&pair.before, 0, "before", WARM), (&pair.after, 1, "after", COOL)]
+        {
             let left = at + Point::new(10 + column * step, 30);
             self.block(left, Size::new(TILE, TILE), Rgb888::BLACK);
             match &side.picture {
@@ -143,7 +147,8 @@ impl Sheet {
                 let columns = covered(x, width, picture.width);
                 let rows = covered(y, height, picture.height);
                 let color = picture.mean(columns, rows);
-                let offset = Point::new(i32::try_from(dx + x).unwrap_or(0), i32::try_from(dy + y).unwrap_or(0));
+                let offset =
+                    Point::new(i32::try_from(dx + x).unwrap_or(0), i32::try_from(dy + y).unwrap_or(0));
                 self.put(at + offset, color);
             }
         }

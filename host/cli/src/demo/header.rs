@@ -39,7 +39,12 @@ fn collect(file: &[u8], values: &mut [String; SHOWN.len()]) -> Result<(), dicom_
                 let Some(index) = SHOWN.iter().position(|(tag, _)| *tag == header.tag) else { continue };
                 if let (Some(bytes), Some(slot)) = (reader.value()?, values.get_mut(index)) {
                     let text = String::from_utf8_lossy(bytes);
-                    *slot = text.trim_matches([' ', '\0']).chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+                    *slot = text
+                        .trim_matches([' ', '\0'])
+                        .chars()
+                        .filter(|c| !c.is_control())
+                        .take(LONGEST)
+                        .collect();
                 }
             }
             Event::End => return Ok(()),

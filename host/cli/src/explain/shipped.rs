@@ -2,7 +2,12 @@
 
 use martello_engine::explain::Explanation;
 
-const fn code(by: &'static str, code: &'static str, meaning: &'static str, next: &'static str) -> Explanation {
+const fn code(
+    by: &'static str,
+    code: &'static str,
+    meaning: &'static str,
+    next: &'static str,
+) -> Explanation {
     Explanation { code, by, meaning, next }
 }
 

@@ -22,7 +22,11 @@ pub(super) fn run(config: &InferenceConfig, out: &Output) -> anyhow::Result<Exit
     let inference = match Inference::new(config) {
         Ok(inference) => inference,
         Err(error) => {
-            return Ok(out.failure(super::REFUSED, &error.to_string(), "--allow-library with the library's digest"));
+            return Ok(out.failure(
+                super::REFUSED,
+                &error.to_string(),
+                "--allow-library with the library's digest",
+            ));
         }
     };
     let measured: Vec<Measured> = [BackendKind::Tract, BackendKind::Onnxruntime]

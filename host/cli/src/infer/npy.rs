@@ -65,7 +65,8 @@ fn parse(mut file: impl Read) -> anyhow::Result<Tensor> {
 fn value<'a>(header: &'a str, key: &str) -> anyhow::Result<&'a str> {
     let mark = format!("'{key}'");
     let (_, rest) = header.split_once(&mark).with_context(|| format!("its header has no {key}"))?;
-    let rest = rest.trim_start().strip_prefix(':').with_context(|| format!("its header has no value of {key}"))?;
+    let rest =
+        rest.trim_start().strip_prefix(':').with_context(|| format!("its header has no value of {key}"))?;
     Ok(rest.trim_start())
 }
 
@@ -92,8 +93,12 @@ fn element_type(descr: &str) -> anyhow::Result<ElementType> {
         "<i8" => ElementType::I64,
         // NumPy has no bf16: ml_dtypes saves it as two opaque bytes.
         "<V2" | "|V2" => ElementType::Bf16,
-        big if big.starts_with('>') => bail!("its elements are big-endian; save array.astype(dtype.newbyteorder('<'))"),
-        other => bail!("its elements are `{other}`, which wasi:nn cannot name; it has f2, f4, f8, bf16, u1, i4 and i8"),
+        big if big.starts_with('>') => {
+            bail!("its elements are big-endian; save array.astype(dtype.newbyteorder('<'))")
+        }
+        other => bail!(
+            "its elements are `{other}`, which wasi:nn cannot name; it has f2, f4, f8, bf16, u1, i4 and i8"
+        ),
     })
 }
 
@@ -113,7 +118,8 @@ const fn descr(element_type: ElementType) -> &'static str {
 pub(super) fn header(element_type: ElementType, shape: &[u32]) -> Vec<u8> {
     let dimensions: String = shape.iter().map(|dimension| format!("{dimension}, ")).collect();
     let dimensions = if shape.len() == 1 { dimensions.trim_end() } else { dimensions.trim_end_matches(", ") };
-    let text = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({dimensions}), }}", descr(element_type));
+    let text =
+        format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({dimensions}), }}", descr(element_type));
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     let padding = unpadded.next_multiple_of(64) - unpadded;
     let length = u16::try_from(text.len() + padding + 1).unwrap_or(u16::MAX);

@@ -54,7 +54,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Policy(error) => error.fmt(f),
             Self::Model(error) => error.fmt(f),
-            Self::Run(failure) => write!(f, "the run was stopped with `{}`: {}", failure.code, failure.detail),
+            Self::Run(failure) => {
+                write!(f, "the run was stopped with `{}`: {}", failure.code, failure.detail)
+            }
             Self::Other(error) => write!(f, "{error:#}"),
         }
     }
@@ -111,9 +113,8 @@ pub(super) fn run(
     let runtime = Runtime::start(&config.runtime, NnExtension).context("starting the sandbox")?;
     let component = bundle.component(&name).context("reading the guest")?;
     let imports = manifest.components.first().map(|component| component.imports.clone()).unwrap_or_default();
-    let stage = runtime
-        .load(&component, &limits, &ImportGrants::declared(&imports))
-        .context("loading the guest")?;
+    let stage =
+        runtime.load(&component, &limits, &ImportGrants::declared(&imports)).context("loading the guest")?;
     let state = NnState::new([(model_name.clone(), Arc::clone(&loaded))], &limits);
     let record = state.record();
     let mut call = StageCall::new(Payload::memory("application/octet-stream", Bytes::new()), state, "infer");
@@ -124,7 +125,8 @@ pub(super) fn run(
         let asset = format!("input-{index}").parse().context("naming an input")?;
         call.assets.insert(asset, payload(name, tensor));
     }
-    let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting to wait")?;
+    let waiting =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting to wait")?;
     let report = waiting.block_on(stage.process(call)).map_err(Failure::Run)?;
     let outputs = report.outputs.into_iter().map(named).collect::<anyhow::Result<_>>()?;
     let ran = record.ran().pop().context("the model did not run")?;
@@ -133,7 +135,14 @@ pub(super) fn run(
 
 /// The reason codes that the guest SDK gives when wasi:nn refuses.
 fn codes() -> Vec<String> {
-    let codes = ["tensor-mismatch", "model-timeout", "model-too-large", "model-missing", "model-forbidden", "model-failed"];
+    let codes = [
+        "tensor-mismatch",
+        "model-timeout",
+        "model-too-large",
+        "model-missing",
+        "model-forbidden",
+        "model-failed",
+    ];
     codes.map(str::to_owned).to_vec()
 }
 
@@ -156,7 +165,12 @@ fn named(output: Output) -> anyhow::Result<Named> {
     let attribute = |name: &str| payload.attribute(name).with_context(|| format!("an output has no {name}"));
     let shape = attribute("shape")?.split(',').filter(|word| !word.is_empty()).map(str::parse);
     let all = [
-        ElementType::F16, ElementType::F32, ElementType::F64, ElementType::Bf16, ElementType::U8, ElementType::I32,
+        ElementType::F16,
+        ElementType::F32,
+        ElementType::F64,
+        ElementType::Bf16,
+        ElementType::U8,
+        ElementType::I32,
         ElementType::I64,
     ];
     let dtype = attribute("dtype")?;

@@ -153,6 +153,11 @@ pub(crate) fn precision(interface: &Interface) -> String {
         let mut ports = interface.inputs.iter().chain(&interface.outputs);
         ports.any(|port| port.element == Element::Known(wanted))
     };
-    let all = [(ElementType::F64, "f64"), (ElementType::F32, "f32"), (ElementType::Bf16, "bf16"), (ElementType::F16, "f16")];
+    let all = [
+        (ElementType::F64, "f64"),
+        (ElementType::F32, "f32"),
+        (ElementType::Bf16, "bf16"),
+        (ElementType::F16, "f16"),
+    ];
     all.into_iter().find(|&(element, _)| has(element)).map_or("integer", |(_, name)| name).to_owned()
 }

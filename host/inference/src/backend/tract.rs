@@ -7,14 +7,16 @@ use bytes::Bytes;
 use martello_bundle::manifest::{ElementType, Strictness, TensorSchema};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModelExt, IntoArcTensor, IntoTValue, TValue, TVec, TractResult, TypedModel,
-    TypedRunnableModel,
+    DatumType, Framework, InferenceFact, InferenceModelExt, IntoArcTensor, IntoTValue, TValue, TVec,
+    TractResult, TypedModel, TypedRunnableModel,
 };
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
-use super::{Backend, BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop, Wanted, precision};
+use super::{
+    Backend, BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop, Wanted, precision,
+};
 use crate::error::{ModelError, RunError};
 use crate::tensor::Tensor;
 
@@ -45,7 +47,9 @@ impl Backend for Tract {
                 let reason = "the built-in backend computes on the CPU alone".to_owned();
                 return Err(ModelError::DeviceMissing { device: device.to_owned(), reason });
             }
-            (device, Strictness::Prefer) => Some(format!("device `{device}`: the built-in backend has the CPU alone")),
+            (device, Strictness::Prefer) => {
+                Some(format!("device `{device}`: the built-in backend has the CPU alone"))
+            }
         };
         if let Some(input) = wanted.inputs.iter().find(|input| datum(input.dtype).is_none()) {
             return Err(ModelError::ElementType {
@@ -76,13 +80,13 @@ impl Backend for Tract {
 /// Reads, types and optimises the model.
 fn compile(model: &[u8], hints: &[TensorSchema]) -> Result<(Arc<TypedRunnableModel>, Interface), ModelError> {
     let mut reader = model;
-    let mut graph = tract_onnx::onnx()
-        .model_for_read(&mut reader)
-        .map_err(|error| match format!("{error:#}") {
+    let mut graph =
+        tract_onnx::onnx().model_for_read(&mut reader).map_err(|error| match format!("{error:#}") {
             detail if !is_protobuf(model) => ModelError::Malformed { detail },
             detail => refusal(&detail),
         })?;
-    let mut operators: Vec<String> = graph.nodes().iter().filter_map(|node| unimplemented(&node.op.name())).collect();
+    let mut operators: Vec<String> =
+        graph.nodes().iter().filter_map(|node| unimplemented(&node.op.name())).collect();
     operators.sort();
     operators.dedup();
     if !operators.is_empty() {
@@ -93,14 +97,17 @@ fn compile(model: &[u8], hints: &[TensorSchema]) -> Result<(Arc<TypedRunnableMod
         let fact = graph.input_fact(index).map_err(|error| refused(&format!("{error:#}")))?.clone();
         let outlet = graph.inputs.get(index).copied().ok_or_else(|| refused("an input has no outlet"))?;
         let name = graph.node(outlet.node).name.clone();
-        let element = fact.datum_type.concretize().map_or_else(|| Element::Foreign("unknown".to_owned()), element);
+        let element =
+            fact.datum_type.concretize().map_or_else(|| Element::Foreign("unknown".to_owned()), element);
         let shape = (!fact.shape.is_open()).then(|| {
-            let dimension = |dimension: &_| Factoid::concretize(dimension).and_then(|dimension| to_u32(&dimension));
+            let dimension =
+                |dimension: &_| Factoid::concretize(dimension).and_then(|dimension| to_u32(&dimension));
             fact.shape.dims().map(dimension).collect()
         });
         if let Some(hint) = hints.iter().find(|hint| hint.name == name)
             && let Element::Known(known) = element
-            && let Some(concrete) = hint.shape.iter().map(|it| it.map(|it| it as usize)).collect::<Option<Vec<_>>>()
+            && let Some(concrete) =
+                hint.shape.iter().map(|it| it.map(|it| it as usize)).collect::<Option<Vec<_>>>()
             && crate::model::shapes_agree(shape.as_deref(), &hint.shape)
             && let Some(datum) = datum(known)
         {
@@ -206,7 +213,8 @@ impl Graph for TractGraph {
 
 impl Session for TractSession {
     fn run(&mut self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
-        let values = inputs.iter().map(|tensor| Ok(to_tract(tensor)?.into_tvalue())).collect::<TractResult<TVec<_>>>();
+        let values =
+            inputs.iter().map(|tensor| Ok(to_tract(tensor)?.into_tvalue())).collect::<TractResult<TVec<_>>>();
         let values = values.map_err(|error| failed(&format!("{error:#}")))?;
         let ran = multithread_tract_scope(self.executor.clone(), || self.evaluate(values, stop));
         let values = match ran {
@@ -256,7 +264,8 @@ fn from_tract(value: TValue, element: ElementType) -> Result<Tensor, RunError> {
     } else {
         Arc::new(value.cast_to_dt(wanted).map_err(|error| failed(&format!("{error:#}")))?.into_owned())
     };
-    let shape = value.shape().iter().map(|&dimension| u32::try_from(dimension)).collect::<Result<Vec<_>, _>>();
+    let shape =
+        value.shape().iter().map(|&dimension| u32::try_from(dimension)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| failed("an output has a dimension beyond 32 bits"))?;
     let bytes = Bytes::from_owner(Held(value));
     Tensor::new(element, shape, bytes).map_err(|error| failed(&error.to_string()))

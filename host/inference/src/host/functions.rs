@@ -12,11 +12,11 @@ use martello_vocab::{ByteCount, Digest};
 use wasmtime::component::{HasSelf, Linker, Resource, WasmList};
 use wasmtime::{AsContext, Result, StoreContextMut};
 
+use super::bindings::Ml;
 use super::bindings::wasi::nn::errors::ErrorCode;
 use super::bindings::wasi::nn::graph::{ExecutionTarget, GraphBuilder, GraphEncoding};
 use super::bindings::wasi::nn::tensor::TensorType;
 use super::bindings::wasi::nn::{errors, graph, inference, tensor};
-use super::bindings::Ml;
 use super::state::{HeldContext, HeldError, HeldGraph, HeldTensor, NnState, Refusal};
 use crate::error::{ModelError, RunError};
 use crate::tensor::Tensor;
@@ -67,18 +67,15 @@ fn shadow<T: Send + 'static>(linker: &mut Linker<T>, get: fn(&mut T) -> &mut NnS
         },
     )?;
     let mut interface = linker.instance("wasi:nn/graph@0.2.0-rc-2024-10-28")?;
-    interface.func_wrap(
-        "load-by-name",
-        move |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
-            let state = get(store.data_mut());
-            let opened = graph::Host::load_by_name(state, name)?;
-            // wasmtime counts what a call reads from the guest, also where it is not copied. An instance that holds a
-            // model may hand over tensors up to its budget.
-            let room = state.tensor_limit.saturating_add(OTHER_CALL_BYTES);
-            store.set_hostcall_fuel(ByteCount(room).as_usize());
-            Ok((opened,))
-        },
-    )
+    interface.func_wrap("load-by-name", move |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
+        let state = get(store.data_mut());
+        let opened = graph::Host::load_by_name(state, name)?;
+        // wasmtime counts what a call reads from the guest, also where it is not copied. An instance that holds a
+        // model may hand over tensors up to its budget.
+        let room = state.tensor_limit.saturating_add(OTHER_CALL_BYTES);
+        store.set_hostcall_fuel(ByteCount(room).as_usize());
+        Ok((opened,))
+    })
 }
 
 const fn element_type(ty: TensorType) -> ElementType {
@@ -126,7 +123,12 @@ impl tensor::HostTensor for NnState {
     }
 
     fn data(&mut self, this: Resource<HeldTensor>) -> Result<Vec<u8>> {
-        Ok(self.table.get(&this)?.content.as_ref().map_or_else(|_| Vec::new(), |tensor| tensor.bytes().to_vec()))
+        Ok(self
+            .table
+            .get(&this)?
+            .content
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |tensor| tensor.bytes().to_vec()))
     }
 
     fn drop(&mut self, this: Resource<HeldTensor>) -> Result<()> {
@@ -205,20 +207,23 @@ impl NnState {
         let placement =
             Placement { backend: Backend::Auto, device: device.to_owned(), strictness: Strictness::Require };
         let model = describe(bytes, digest, placement)?;
-        let loaded = inference.load_bytes(&Bytes::copy_from_slice(bytes), digest, &model).map_err(|error| {
-            tracing::warn!(%error, "model of a guest is refused");
-            model_refusal(&error)
-        })?;
+        let loaded =
+            inference.load_bytes(&Bytes::copy_from_slice(bytes), digest, &model).map_err(|error| {
+                tracing::warn!(%error, "model of a guest is refused");
+                model_refusal(&error)
+            })?;
         Ok(HeldGraph { name: None, model: Arc::new(loaded) })
     }
 }
 
 /// The manifest entry that a guest's model would have.
 fn describe(bytes: &[u8], digest: Digest, placement: Placement) -> std::result::Result<Model, Refusal> {
-    let unreadable = |_| Refusal::new(ErrorCode::InvalidEncoding, "the bytes are no ONNX model that wasi:nn can name");
+    let unreadable =
+        |_| Refusal::new(ErrorCode::InvalidEncoding, "the bytes are no ONNX model that wasi:nn can name");
     let tensors = martello_bundle::onnx::ModelTensors::read(bytes).map_err(unreadable)?;
     let (inputs, outputs): (Vec<TensorSchema>, Vec<TensorSchema>) = (tensors.inputs, tensors.outputs);
-    let name = "guest-model".parse().map_err(|_| Refusal::new(ErrorCode::Unknown, "the model has no name"))?;
+    let name =
+        "guest-model".parse().map_err(|_| Refusal::new(ErrorCode::Unknown, "the model has no name"))?;
     Ok(Model {
         name,
         digest,

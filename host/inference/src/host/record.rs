@@ -46,7 +46,9 @@ impl Record {
     pub(super) fn note(&self, name: Option<&Name>, model: &LoadedModel, succeeded: bool, elapsed: Duration) {
         let mut ran = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |line: &&mut Ran| {
-            line.digest == *model.digest() && line.model.as_ref() == name && line.execution == *model.execution()
+            line.digest == *model.digest()
+                && line.model.as_ref() == name
+                && line.execution == *model.execution()
         };
         let (runs, failures) = if succeeded { (1, 0) } else { (0, 1) };
         if let Some(line) = ran.iter_mut().find(known) {

@@ -155,7 +155,12 @@ impl NnState {
     }
 
     /// Whether a tensor of this kind with so many bytes may be made; asked before anything is copied.
-    pub(super) fn admit(&self, element_type: ElementType, shape: &[u32], found: usize) -> Result<(), Refusal> {
+    pub(super) fn admit(
+        &self,
+        element_type: ElementType,
+        shape: &[u32],
+        found: usize,
+    ) -> Result<(), Refusal> {
         let invalid = |text: String| Refusal::new(ErrorCode::InvalidArgument, text);
         let expected = byte_length(element_type, shape).map_err(|error| invalid(error.to_string()))?;
         if expected != found {

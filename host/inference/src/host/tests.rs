@@ -34,7 +34,8 @@ impl Guest {
     }
 
     fn context(&mut self) -> Resource<HeldContext> {
-        let graph = self.state.load_by_name("model".to_owned()).unwrap().unwrap_or_else(|_| panic!("granted"));
+        let graph =
+            self.state.load_by_name("model".to_owned()).unwrap().unwrap_or_else(|_| panic!("granted"));
         self.state.init_execution_context(graph).unwrap().unwrap_or_else(|_| panic!("always"))
     }
 
@@ -135,7 +136,9 @@ fn bytes_of_a_guest_are_refused_without_the_grant() {
 fn bytes_of_a_guest_load_with_the_grant_and_garbage_does_not() {
     let state = NnState::new([], &Limits::default()).dangerously_load_guest_models(builtin());
     let mut guest = Guest { state };
-    assert!(guest.state.load(vec![file("affine")], GraphEncoding::Onnx, ExecutionTarget::Cpu).unwrap().is_ok());
+    assert!(
+        guest.state.load(vec![file("affine")], GraphEncoding::Onnx, ExecutionTarget::Cpu).unwrap().is_ok()
+    );
     let mut torn = file("convnet_f32");
     torn.truncate(500);
     let garbage = vec![
@@ -148,7 +151,9 @@ fn bytes_of_a_guest_load_with_the_grant_and_garbage_does_not() {
         (vec![vec![0; 65 << 20]], GraphEncoding::Onnx, ErrorCode::TooLarge),
     ];
     for (index, (builder, encoding, expected)) in garbage.into_iter().enumerate() {
-        let Err(error) = guest.state.load(builder, encoding, ExecutionTarget::Cpu).unwrap() else { panic!("{index}") };
+        let Err(error) = guest.state.load(builder, encoding, ExecutionTarget::Cpu).unwrap() else {
+            panic!("{index}")
+        };
         assert_eq!(guest.state.code(error).unwrap(), expected, "{index}");
     }
 }

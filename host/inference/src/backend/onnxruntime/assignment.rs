@@ -19,7 +19,8 @@ pub(super) fn assignments(session: &Session) -> ort::Result<Vec<(String, usize)>
     let mut count = 0;
     // SAFETY: the session is alive; on success the call leaves an array of `count` pointers that the session owns.
     let subgraphs = unsafe {
-        let status = (api.Session_GetEpGraphAssignmentInfo)(session.ptr(), &raw mut subgraphs, &raw mut count);
+        let status =
+            (api.Session_GetEpGraphAssignmentInfo)(session.ptr(), &raw mut subgraphs, &raw mut count);
         ort::Error::result_from_status(status)?;
         if count == 0 { &[] } else { slice::from_raw_parts(subgraphs, count) }
     };

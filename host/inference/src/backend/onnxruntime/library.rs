@@ -56,7 +56,8 @@ impl Library {
     pub(super) fn load(path: &Path, config: &InferenceConfig) -> Result<Self, String> {
         let (file, digest) = open(path).map_err(|error| format!("it cannot be read: {error}"))?;
         let is_allowed = |digest: &Digest| {
-            config.library_policy == LibraryPolicy::DangerouslyAnyLibrary || config.allowed_libraries.contains(digest)
+            config.library_policy == LibraryPolicy::DangerouslyAnyLibrary
+                || config.allowed_libraries.contains(digest)
         };
         if !is_allowed(&digest) {
             return Err(format!("its digest {digest} is not allowed; add it to the allowed libraries"));
@@ -170,7 +171,9 @@ mod tests {
     #[test]
     fn libraries_are_found_by_name_newest_first() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["libonnxruntime.so", "libonnxruntime.so.1.32.0", "libonnxruntime_providers_cuda.so", "x.so"] {
+        for name in
+            ["libonnxruntime.so", "libonnxruntime.so.1.32.0", "libonnxruntime_providers_cuda.so", "x.so"]
+        {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let found = candidates(&["/nonexistent".into(), folder.path().to_owned()]);

@@ -16,7 +16,9 @@ pub(crate) use library::candidates;
 
 use self::library::Library;
 use self::placement::Placed;
-use super::{Backend, BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop, Wanted, precision};
+use super::{
+    Backend, BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop, Wanted, precision,
+};
 use crate::config::{InferenceConfig, Provider};
 use crate::error::{ModelError, RunError};
 use crate::tensor::Tensor;
@@ -59,7 +61,11 @@ impl Backend for OnnxRuntime {
         let execution = Execution {
             backend: BackendKind::Onnxruntime,
             version: self.library.version.clone(),
-            providers: placed.providers.iter().map(|(name, nodes)| format!("{name} ({nodes} nodes)")).collect(),
+            providers: placed
+                .providers
+                .iter()
+                .map(|(name, nodes)| format!("{name} ({nodes} nodes)"))
+                .collect(),
             device: placed.device.clone(),
             precision: precision(&interface),
             threads: wanted.threads.get(),
@@ -118,7 +124,8 @@ impl Graph for OnnxGraph {
             Element::Foreign(_) => None,
         };
         let outputs = self.interface.outputs.iter().map(output).collect::<Option<Vec<_>>>();
-        let outputs = outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name".to_owned()))?;
+        let outputs =
+            outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name".to_owned()))?;
         let inputs = self.interface.inputs.iter().map(|port| port.name.clone()).collect();
         Ok(Box::new(OnnxSession { session, inputs, outputs }))
     }
@@ -139,10 +146,12 @@ impl Session for OnnxSession {
             values.push((name.as_str().into(), view(tensor)?));
         }
         let ran = self.session.run_with_options(SessionInputs::<0>::ValueMap(values), &options);
-        let mut found = ran.map_err(|error| if stop.is_wanted() { RunError::Timeout } else { failed(error) })?;
+        let mut found =
+            ran.map_err(|error| if stop.is_wanted() { RunError::Timeout } else { failed(error) })?;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (name, element) in &self.outputs {
-            let value = found.remove(name).ok_or_else(|| failed_words(&format!("output `{name}` is missing")))?;
+            let value =
+                found.remove(name).ok_or_else(|| failed_words(&format!("output `{name}` is missing")))?;
             outputs.push(held(value, *element)?);
         }
         Ok(outputs)
@@ -162,13 +171,34 @@ fn failed_words(detail: &str) -> RunError {
 macro_rules! with_type {
     ($element:expr, $t:ident => $body:expr) => {
         match $element {
-            ElementType::F16 => { type $t = half::f16; $body }
-            ElementType::Bf16 => { type $t = half::bf16; $body }
-            ElementType::F32 => { type $t = f32; $body }
-            ElementType::F64 => { type $t = f64; $body }
-            ElementType::U8 => { type $t = u8; $body }
-            ElementType::I32 => { type $t = i32; $body }
-            ElementType::I64 => { type $t = i64; $body }
+            ElementType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            ElementType::Bf16 => {
+                type $t = half::bf16;
+                $body
+            }
+            ElementType::F32 => {
+                type $t = f32;
+                $body
+            }
+            ElementType::F64 => {
+                type $t = f64;
+                $body
+            }
+            ElementType::U8 => {
+                type $t = u8;
+                $body
+            }
+            ElementType::I32 => {
+                type $t = i32;
+                $body
+            }
+            ElementType::I64 => {
+                type $t = i64;
+                $body
+            }
         }
     };
 }

@@ -61,7 +61,9 @@ impl Provider {
             Self::Cpu => return None,
             Self::Cuda => ep::CUDA::default().with_device_id(number).with_tf32(false).build(),
             Self::TensorRt => ep::TensorRT::default().with_device_id(number).build(),
-            Self::OpenVino => ep::OpenVINO::default().with_device_type("CPU").with_precision("ACCURACY").build(),
+            Self::OpenVino => {
+                ep::OpenVINO::default().with_device_type("CPU").with_precision("ACCURACY").build()
+            }
         };
         Some(provider.error_on_failure())
     }
@@ -174,7 +176,9 @@ fn refusal(detail: &str) -> ModelError {
     let operator = after("Could not find an implementation for ")
         .or_else(|| after("No Op registered for "))
         .and_then(word)
-        .or_else(|| after("Fatal error: ").filter(|rest| rest.contains("is not a registered")).and_then(word));
+        .or_else(|| {
+            after("Fatal error: ").filter(|rest| rest.contains("is not a registered")).and_then(word)
+        });
     if let Some(operator) = operator.filter(|operator| !operator.is_empty()) {
         return ModelError::UnsupportedOperator { backend, operators: vec![operator] };
     }
@@ -193,7 +197,10 @@ mod tests {
         let cases = [
             ("Could not find an implementation for Foo(14) node with name 'x'", "Foo"),
             ("Load model failed: No Op registered for Bar with domain_version of 9", "Bar"),
-            ("Fatal error: example.invalid:Nonesuch(-1) is not a registered function/op", "example.invalid:Nonesuch"),
+            (
+                "Fatal error: example.invalid:Nonesuch(-1) is not a registered function/op",
+                "example.invalid:Nonesuch",
+            ),
         ];
         for (words, operator) in cases {
             let ModelError::UnsupportedOperator { operators, .. } = refusal(words) else { panic!("{words}") };
