@@ -144,9 +144,9 @@ impl Bench {
     }
 
     /// A component in a sandbox of its own.
-    pub(crate) fn stage(&self, name: &str, limits: Limits) -> anyhow::Result<StageComponent<NoExtension>> {
+    pub(crate) fn stage(&self, name: &str, limits: &Limits) -> anyhow::Result<StageComponent<NoExtension>> {
         let (bundle, name) = self.ephemeral(name, limits.clone())?;
-        Ok(self.runtime()?.load(&bundle.component(&name)?, &limits, &ImportGrants::default())?)
+        Ok(self.runtime()?.load(&bundle.component(&name)?, limits, &ImportGrants::default())?)
     }
 
     /// The DICOM files of the tests, or the whole corpus where `cargo xtask corpus` fetched it.

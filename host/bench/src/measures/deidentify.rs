@@ -35,7 +35,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
         Bytes::from_owner(Bench::read(&bench.places.root.join("components/dicom-deid/table/table.txt"))?);
     let sandbox = Sandbox {
         bench,
-        stage: bench.stage("dicom-deid", Limits::default())?,
+        stage: bench.stage("dicom-deid", &Limits::default())?,
         table: table.clone(),
         key: Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?),
     };

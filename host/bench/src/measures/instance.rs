@@ -18,7 +18,7 @@ pub(crate) fn measure() -> Measure {
 }
 
 fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
-    let stage = bench.stage("noop", Limits::default())?;
+    let stage = bench.stage("noop", &Limits::default())?;
     let rounds = bench.rounds(CALLS);
     let (mut lives, mut trips) = (Vec::new(), Vec::new());
     for round in 0..rounds.warm_up.saturating_add(rounds.counted) {

@@ -29,7 +29,7 @@ pub(crate) fn measure() -> Measure {
 fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
     let image = Bytes::from(ct_slice(SIZE, 1));
     let limits = Limits { memory_bytes: ByteCount::mebibytes(256), compute_ms: 20_000, ..Limits::default() };
-    let stage = bench.stage("dicom-render", limits)?;
+    let stage = bench.stage("dicom-render", &limits)?;
     let pair = Pair::take(
         bench.rounds(ROUNDS),
         || timed(|| in_sandbox(bench, &stage, &image)),

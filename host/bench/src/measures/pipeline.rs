@@ -32,8 +32,10 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
         bail!("a slice was refused with {}", refused["code"]);
     }
     let time = |line: &Value, field: &str| -> anyhow::Result<Duration> {
-        let milliseconds =
-            line["timings"][field].as_f64().with_context(|| format!("the report has no {field}"))?;
+        let milliseconds = line
+            .get("timings")
+            .and_then(|timings| timings.get(field)?.as_f64())
+            .with_context(|| format!("the report has no {field}"))?;
         Ok(Duration::from_secs_f64(milliseconds / 1e3))
     };
     let counted = lines.get(rounds.warm_up..).unwrap_or_default();

@@ -27,7 +27,7 @@ pub(crate) fn measure() -> Measure {
 }
 
 fn overrun(bench: &Bench, limits: Limits, expected: &str, what: &str) -> anyhow::Result<Taken> {
-    let stage = bench.stage("infinite-loop", limits)?;
+    let stage = bench.stage("infinite-loop", &limits)?;
     let mut times = Vec::new();
     for _ in 0..bench.rounds(RUNS).counted {
         let call = StageCall::new(Payload::memory("application/octet-stream", ""), (), "bench");
