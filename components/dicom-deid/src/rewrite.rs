@@ -195,7 +195,7 @@ impl<H: Host> Rewrite<'_, H> {
             // Entered before anything is written: what does not read as items is removed.
             match self.rules.nest(header) {
                 Nest::Enter | Nest::EnterContent if !reader.enter()? => {
-                    self.trail.record(header.tag, Action::Removed)
+                    self.trail.record(header.tag, Action::Removed);
                 }
                 _ => {
                     self.sequence(header)?;

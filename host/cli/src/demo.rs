@@ -226,14 +226,15 @@ impl Stage {
             let Some(top) = document.as_object_mut() else { bail!("the bundle's source is not a table") };
             let stages =
                 top.get("pipeline").and_then(|pipeline| pipeline.get("stages")).and_then(Value::as_array);
-            let render = stages
-                .and_then(|stages| stages.iter().find(|stage| stage["component"] == "dicom-render").cloned());
-            let mut render = render.context("the bundle has no stage of the component dicom-render")?;
-            render["from"] = json!("input");
+            let is_render = |stage: &&Value| stage.get("component").is_some_and(|it| it == "dicom-render");
+            let render = stages.and_then(|stages| stages.iter().find(is_render)).and_then(Value::as_object);
+            let mut render = render.context("the bundle has no stage of the component dicom-render")?.clone();
+            render.insert("from".to_owned(), json!("input"));
+            let name = render.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
             let pipeline = json!({
                 "accepts": ["application/dicom"],
                 "stages": [render],
-                "exports": [{ "from": format!("{}.preview", render["name"].as_str().unwrap_or_default()),
+                "exports": [{ "from": format!("{name}.preview"),
                               "folder": "previews", "extension": "png" }],
             });
             top.insert("pipeline".to_owned(), pipeline);

@@ -105,6 +105,7 @@ struct OutputLine {
 ///
 /// # Errors
 /// When a file cannot be read or written.
+#[expect(clippy::needless_pass_by_value, reason = "a command owns its arguments, as all commands do")]
 pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let mut config = args.device_config.config()?;
     config.inference.threads = args.threads;

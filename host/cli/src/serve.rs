@@ -42,6 +42,7 @@ pub(crate) struct ServeArgs {
 ///
 /// # Errors
 /// When the component cannot be tried or the address cannot be had.
+#[expect(clippy::needless_pass_by_value, reason = "a command owns its arguments, as all commands do")]
 pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let limits = args.limits.limits()?;
     let component = local::component(&args.file, &limits)?;

@@ -1,5 +1,11 @@
 //! `martello infer` as a process: files in, files out, and a sandboxed guest in between.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail wherever something is not as it should be"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock, PoisonError};

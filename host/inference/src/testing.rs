@@ -76,11 +76,14 @@ pub(crate) fn floats(shape: &[u32], values: &[f32]) -> Tensor {
     Tensor::copied(ElementType::F32, shape.to_vec(), bytemuck::cast_slice(values)).unwrap()
 }
 
+/// What a scripted model does when it runs.
+type Act = Arc<dyn Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync>;
+
 /// A model that does what the test wants of it.
 pub(crate) struct Scripted {
     interface: Interface,
     execution: Execution,
-    act: Arc<dyn Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync>,
+    act: Act,
 }
 
 /// A model with one f32 input `x` of one element, no outputs, and this behaviour.
@@ -108,7 +111,7 @@ pub(crate) fn scripted(
     )
 }
 
-struct ScriptedSession(Arc<dyn Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync>);
+struct ScriptedSession(Act);
 
 impl Graph for Scripted {
     fn interface(&self) -> &Interface {

@@ -190,6 +190,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "a test reads better with `json!(..)` in its place")]
     fn manifest(stages: serde_json::Value, exports: serde_json::Value) -> Manifest {
         let component = |name: &str, findings: serde_json::Value| {
             json!({ "name": name, "digest": format!("sha256:{}", "0".repeat(64)), "size": 1, "imports": [],

@@ -20,14 +20,14 @@ pub(crate) fn measure() -> Measure {
     ];
     Measure::new(lines, |bench| {
         let limits = Limits { wall_ms: DEADLINE, compute_ms: 10 * DEADLINE, ..Limits::default() };
-        let deadline = overrun(bench, limits, code::GUEST_DEADLINE, "wall deadline")?;
+        let deadline = overrun(bench, &limits, code::GUEST_DEADLINE, "wall deadline")?;
         let limits = Limits { wall_ms: 10 * DEADLINE, compute_ms: DEADLINE, ..Limits::default() };
-        Ok(vec![deadline, overrun(bench, limits, code::GUEST_COMPUTE, "compute budget")?])
+        Ok(vec![deadline, overrun(bench, &limits, code::GUEST_COMPUTE, "compute budget")?])
     })
 }
 
-fn overrun(bench: &Bench, limits: Limits, expected: &str, what: &str) -> anyhow::Result<Taken> {
-    let stage = bench.stage("infinite-loop", &limits)?;
+fn overrun(bench: &Bench, limits: &Limits, expected: &str, what: &str) -> anyhow::Result<Taken> {
+    let stage = bench.stage("infinite-loop", limits)?;
     let mut times = Vec::new();
     for _ in 0..bench.rounds(RUNS).counted {
         let call = StageCall::new(Payload::memory("application/octet-stream", ""), (), "bench");

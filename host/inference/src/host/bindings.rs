@@ -1,7 +1,5 @@
 //! The WIT types of `wasi:nn@0.2.0-rc-2024-10-28`, made from the vendored file.
 
-#![expect(clippy::all, reason = "generated")]
-
 wasmtime::component::bindgen!({
     path: "../../wit/deps/wasi-nn",
     world: "wasi:nn/ml",

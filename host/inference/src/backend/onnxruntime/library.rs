@@ -94,11 +94,14 @@ fn open(path: &Path) -> io::Result<(File, Digest)> {
     }
 }
 
+/// Libraries by name, each open so that what was hashed is what is loaded.
+type OpenLibraries = Vec<(String, File)>;
+
 /// The provider libraries beside the library: those that may be loaded, and the names of the others.
 fn providers(
     path: &Path,
     is_allowed: impl Fn(&Digest) -> bool,
-) -> Result<(Vec<(String, File)>, Vec<String>), String> {
+) -> Result<(OpenLibraries, Vec<String>), String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let (mut allowed, mut left_out) = (Vec::new(), Vec::new());
     let failed = |error: io::Error| format!("its providers cannot be read: {error}");

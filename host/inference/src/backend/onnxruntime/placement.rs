@@ -145,6 +145,7 @@ fn attempt(library: &Library, placed: &mut Placed, model: &[u8]) -> Result<Sessi
 
 impl Placed {
     /// A session like the first one, sharing its prepared weights.
+    #[expect(clippy::result_large_err, reason = "the builder gives itself back in its errors")]
     pub(super) fn session(&self, library: &Library, model: &[u8]) -> Result<Session, String> {
         let words = |error: ort::Error<SessionBuilder>| error.message().to_owned();
         let plain = |error: ort::Error| error.message().to_owned();
