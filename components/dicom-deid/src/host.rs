@@ -62,7 +62,8 @@ impl Pseudonymized {
         let values: Vec<String> = facts.uids.iter().cloned().collect();
         for batch in values.chunks(BATCH) {
             let replaced = host.uids(batch)?;
-            if replaced.len() != batch.len() || !replaced.iter().all(|uid| is_uid(uid)) {
+            let fresh = |(uid, replaced): (&String, &String)| is_uid(replaced) && uid != replaced;
+            if replaced.len() != batch.len() || !batch.iter().zip(&replaced).all(fresh) {
                 return Err(Refusal::new(Kind::Internal, "pseudonyms", "the host's uids are none"));
             }
             uids.extend(batch.iter().cloned().zip(replaced));
@@ -74,6 +75,7 @@ impl Pseudonymized {
             if !subjects.contains_key(value) {
                 let pseudonym = host.subject(value)?;
                 if pseudonym.is_empty()
+                    || pseudonym == value
                     || pseudonym.len() > 64
                     || !pseudonym.bytes().all(|b| b.is_ascii_alphanumeric())
                 {
@@ -84,6 +86,9 @@ impl Pseudonymized {
         }
         let subject = subjects.get(identity).cloned().unwrap_or_default();
         let shift = host.shift_days(&subject)?;
+        if shift == 0 {
+            return Err(Refusal::new(Kind::Internal, "pseudonyms", "the host's shift moves nothing"));
+        }
         Ok(Self { uids, subjects, subject, shift })
     }
 

@@ -362,6 +362,39 @@ fn requirement_6_without_the_hosts_pseudonyms_nothing_is_written() {
 }
 
 #[test]
+fn requirement_6_a_host_that_gives_the_value_back_is_refused() {
+    struct Echo;
+    impl Host for Echo {
+        fn uids(&mut self, values: &[String]) -> Result<Vec<String>, Refusal> {
+            Ok(values.to_vec())
+        }
+        fn subject(&mut self, value: &str) -> Result<String, Refusal> {
+            Ok(value.to_owned())
+        }
+        fn shift_days(&mut self, _: &str) -> Result<u32, Refusal> {
+            Ok(0)
+        }
+        fn open(&mut self, _: &[(&str, String)]) -> Result<(), Refusal> {
+            panic!("opened an output")
+        }
+        fn write(&mut self, _: &[u8]) -> Result<(), Refusal> {
+            panic!("wrote")
+        }
+    }
+    let echo = |build: Build<'_>| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, build);
+        deidentify(SliceSource::new(&bytes), &Table::parse(TABLE).unwrap(), Options::default(), &mut Echo)
+    };
+    for refused in [
+        echo(&|w| put(w, 0x0008_0018, Vr::UI, b"2.999.1")),
+        echo(&|w| put(w, 0x0010_0020, Vr::LO, b"ZZMARKID")),
+        echo(&|w| put(w, 0x0008_0060, Vr::CS, b"CT")),
+    ] {
+        assert_eq!(refused.err().map(|refusal| refusal.code), Some("pseudonyms"));
+    }
+}
+
+#[test]
 fn requirement_9_the_file_says_what_was_done_and_its_envelope_is_new() {
     let (out, host, _) = explicit(&|w| {
         put(w, 0x0008_0018, Vr::UI, b"2.999.1");
@@ -464,6 +497,7 @@ fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
     assert_eq!((document.kind, document.code), (Kind::Policy, "encapsulated-document"));
     for (syntax, code) in [
         ("1.2.840.10008.1.2.4.100", "video"),
+        ("1.2.840.10008.1.2.4.109", "video"),
         ("1.2.840.10008.1.2.4.95", "unsupported-syntax"),
         ("1.2.840.113619.5.2", "unsupported-syntax"),
     ] {
@@ -561,7 +595,10 @@ fn a_deflate_bomb_is_refused() {
 #[test]
 fn the_stage_gives_evidence_in_counts_and_refuses_unknown_settings() {
     let host = || {
-        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &dated);
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0018, Vr::UI, b"2.999.1");
+            dated(w);
+        });
         let host = mock::Host::new().payload(bytes, "application/dicom").asset("deid-table", TABLE);
         host.port("image").pseudonym_key(b"a key for tests")
     };
@@ -571,6 +608,10 @@ fn the_stage_gives_evidence_in_counts_and_refuses_unknown_settings() {
     assert!(evidence.actions.iter().any(|count| count.action == "date-shifted" && count.count == 3));
     assert!(outcome.findings.is_empty());
     assert!(outputs.len() == 1 && !holds(&outputs[0].bytes, "ZZMARK"));
+    assert!(
+        !holds(&outputs[0].bytes, "2.999.")
+            && value(&outputs[0].bytes, &[0x0008_0018]).unwrap().starts_with("2.25.")
+    );
     let fault = host().setting("dates", "remove").run::<Deidentifier>().unwrap_err();
     assert_eq!(fault.code(), Some("bad-setting"));
 }
