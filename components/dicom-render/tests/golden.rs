@@ -230,6 +230,7 @@ fn the_stage_writes_a_png_and_a_tensor_and_says_how() {
     let [preview, tensor] = outputs.as_slice() else { panic!("{}", outputs.len()) };
     assert_eq!((preview.port.as_str(), preview.media_type.as_str()), ("preview", "image/png"));
     assert_eq!([preview.attribute("rows"), preview.attribute("columns")], [Some("100"), Some("100")]);
+    assert_eq!(preview.attribute("frame"), Some("0"));
     assert!(preview.bytes.starts_with(b"\x89PNG"));
     let hash = Recipe::read(RECIPE).unwrap().hash().to_owned();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());

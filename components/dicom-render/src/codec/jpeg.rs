@@ -132,6 +132,7 @@ impl Markers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Bits;
 
     const HEAD: &[u8] = &[
         0xFF, 0xD8, 0xFF, 0xC0, 0, 17, 8, 0, 2, 0, 3, 3, 82, 0x11, 0, 71, 0x11, 0, 66, 0x11, 0, 0xFF, 0xDA,
@@ -143,6 +144,30 @@ mod tests {
         let markers = Markers::read(HEAD).unwrap();
         assert_eq!((markers.rows, markers.columns, markers.point_transform), (2, 3, 4));
         assert_eq!(markers.colour(Colour::YbrFull), Colour::Rgb);
+    }
+
+    #[test]
+    fn what_the_decoder_would_get_wrong_is_refused() {
+        let bits = Bits { stored: 8, shift: 0, signed: false };
+        let layout = Layout {
+            rows: 2,
+            columns: 3,
+            frames: 1,
+            samples: 3,
+            colour: Colour::Rgb,
+            planar: false,
+            bits_allocated: 8,
+            bits,
+        };
+        // Lossless with a point transform; DCT of 12 bits; progressive arithmetic coding.
+        for (at, byte) in [(3, 0xC3), (6, 12), (3, 0xCA)] {
+            let mut stream = HEAD.to_vec();
+            stream[at] = byte;
+            let refused = decode(&stream, &layout);
+            assert!(matches!(refused, Err(RenderError::Unsupported { .. })), "{at} {byte}: {refused:?}");
+        }
+        let other = Layout { rows: 3, ..layout };
+        assert!(matches!(decode(HEAD, &other), Err(RenderError::Malformed { .. })));
     }
 
     #[test]
