@@ -363,34 +363,42 @@ fn requirement_6_without_the_hosts_pseudonyms_nothing_is_written() {
 
 #[test]
 fn requirement_6_a_host_that_gives_the_value_back_is_refused() {
-    struct Echo;
+    /// Gives back what it is asked for, of one kind.
+    struct Echo(&'static str);
     impl Host for Echo {
         fn uids(&mut self, values: &[String]) -> Result<Vec<String>, Refusal> {
-            Ok(values.to_vec())
+            Ok(values
+                .iter()
+                .map(|value| if self.0 == "uid" { value.clone() } else { mapped(value) })
+                .collect())
         }
         fn subject(&mut self, value: &str) -> Result<String, Refusal> {
-            Ok(value.to_owned())
+            Ok(if self.0 == "subject" { value.to_owned() } else { "PSEUDONYM".to_owned() })
         }
         fn shift_days(&mut self, _: &str) -> Result<u32, Refusal> {
-            Ok(0)
+            Ok(u32::from(self.0 != "shift"))
         }
         fn open(&mut self, _: &[(&str, String)]) -> Result<(), Refusal> {
-            panic!("opened an output")
+            Ok(())
         }
         fn write(&mut self, _: &[u8]) -> Result<(), Refusal> {
-            panic!("wrote")
+            assert_eq!(self.0, "nothing", "written with the value that it should replace");
+            Ok(())
         }
     }
-    let echo = |build: Build<'_>| {
-        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, build);
-        deidentify(SliceSource::new(&bytes), &Table::parse(TABLE).unwrap(), Options::default(), &mut Echo)
-    };
-    for refused in [
-        echo(&|w| put(w, 0x0008_0018, Vr::UI, b"2.999.1")),
-        echo(&|w| put(w, 0x0010_0020, Vr::LO, b"ZZMARKID")),
-        echo(&|w| put(w, 0x0008_0060, Vr::CS, b"CT")),
+    let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+        put(w, 0x0008_0018, Vr::UI, b"2.999.1");
+        put(w, 0x0010_0020, Vr::LO, b"ZZMARKID");
+    });
+    for (kind, code) in [
+        ("uid", Some("pseudonyms")),
+        ("subject", Some("pseudonyms")),
+        ("shift", Some("pseudonyms")),
+        ("nothing", None),
     ] {
-        assert_eq!(refused.err().map(|refusal| refusal.code), Some("pseudonyms"));
+        let table = Table::parse(TABLE).unwrap();
+        let done = deidentify(SliceSource::new(&bytes), &table, Options::default(), &mut Echo(kind));
+        assert_eq!(done.err().map(|refusal| refusal.code), code, "{kind}");
     }
 }
 
