@@ -172,3 +172,25 @@ fn a_bundle_with_one_byte_changed_is_refused_with_its_own_exit_code() {
     assert_eq!(ended.status.code(), Some(8), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(!folder.path().join("out/report.jsonl").exists());
 }
+
+#[test]
+fn two_processes_that_share_a_fresh_state_folder_do_not_disturb_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    let outputs = ["a", "b", "c"].map(|name| folder.path().join(name));
+    let children = outputs.clone().map(|output| {
+        run(&state, &input, &output).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for mut child in children {
+        let status = wait(&mut child, martello_tests::DEADLINE).unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+        assert!(status.success(), "{said}");
+    }
+    // One site key: the same input has the same pseudonymous id everywhere.
+    let ids = outputs.map(|output| json_lines(&output.join("report.jsonl")).unwrap()[0]["id"].to_string());
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}

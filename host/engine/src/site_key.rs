@@ -73,7 +73,8 @@ impl SiteKey {
         let mut bytes = [0_u8; KEY_BYTES];
         rand::fill(&mut bytes).map_err(|_unspecified| SiteKeyError::NoRandom)?;
         let write = || -> io::Result<()> {
-            let temporary = path.with_extension("new");
+            // Another process may be making one at the same moment.
+            let temporary = path.with_extension(format!("new-{}", std::process::id()));
             let mut file =
                 File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(&bytes)?;

@@ -35,12 +35,18 @@ impl DeviceKey {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
-                let temporary = path.with_extension("tmp");
+                // Processes that share a state folder may come here at once: the first one's key is everybody's.
+                let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
                 let _ = std::fs::remove_file(&temporary);
                 let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
                 file.write_all(&bytes)?;
                 file.sync_all()?;
-                std::fs::rename(&temporary, path)?;
+                let linked = std::fs::hard_link(&temporary, path);
+                std::fs::remove_file(&temporary)?;
+                match linked {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Self::open(path),
+                    linked => linked?,
+                }
                 super::sync_folder_of(path)?;
             }
             Err(error) => return Err(error),

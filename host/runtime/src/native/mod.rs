@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{Digest, Hasher};
+use rustix::fs::{FlockOperation, flock};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -126,6 +127,8 @@ impl NativeCode {
     fn compile(&self, engine: &Engine, name: &str, wasm: &Trusted<Blob>) -> Result<Component, NativeError> {
         let (temporary, path) = (self.path(name, "tmp"), self.path(name, "cwasm"));
         let at = |source| NativeError::Cache { path: temporary.clone(), source };
+        // Processes that share a state folder compile one after the other.
+        let _lock = lock(&self.folder, FlockOperation::LockExclusive).map_err(at)?;
         let _ = std::fs::remove_file(&temporary);
         let native = File::options()
             .read(true)
@@ -195,8 +198,21 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Files that a power cut left behind.
+/// Locks the folder of native code, by way of a file beside it.
+fn lock(folder: &Path, how: FlockOperation) -> io::Result<File> {
+    let path = folder.with_extension("lock");
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    flock(&file, how)?;
+    Ok(file)
+}
+
+/// Files that a power cut left behind. Where another process is compiling, they may be its own and are left alone.
 fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let _lock = match lock(folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        Err(error) => return Err(error),
+    };
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "tmp" || extension == "mac-tmp") {
