@@ -57,6 +57,12 @@ const TESTED_HERE: &[(&str, &str)] = &[
     ("log-flood", "limits::log_lines_are_cut_and_beyond_the_budget_dropped_and_counted"),
     ("sockets", "a_component_that_wants_the_network_is_refused_by_the_name_of_its_import"),
     ("command", "worlds::a_program_gives_its_exit_code"),
+    (
+        "standard-interfaces",
+        "standard::a_stage_reads_its_settings_and_writes_its_log_by_the_standard_interfaces",
+    ),
+    ("standard-command", "standard::a_program_does_so_too"),
+    ("standard-http", "standard::an_http_component_does_so_too"),
     ("http-hello", "worlds::an_http_component_answers_on_a_real_connection"),
     ("http-runaway", "worlds::an_http_guest_that_runs_away_is_stopped_and_others_are_served"),
 ];
