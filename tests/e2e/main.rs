@@ -9,4 +9,5 @@
 
 mod architecture;
 mod dicom;
+mod interfaces;
 mod run;
