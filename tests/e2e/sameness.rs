@@ -144,8 +144,10 @@ fn counted(pixel: &str, pixels: &[u8], bins: impl Iterator<Item = usize>, count:
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let small: Vec<u8> = (0..=u8::MAX).chain(noise(5_003).map(|bits| (bits >> 8) as u8)).collect();
-    let unsigned: Vec<u16> = (0..=u16::MAX).chain(noise(5_003).map(|bits| (bits >> 8) as u16)).collect();
+    let some = || noise(5_003).map(u32::to_le_bytes);
+    let small: Vec<u8> = (0..=u8::MAX).chain(some().map(|[_, byte, ..]| byte)).collect();
+    let unsigned: Vec<u16> =
+        (0..=u16::MAX).chain(some().map(|[_, low, high, _]| u16::from_le_bytes([low, high]))).collect();
     let signed: Vec<i16> = unsigned.iter().map(|value| value.cast_signed()).collect();
     let bytes_of_unsigned: Vec<u8> = unsigned.iter().flat_map(|value| value.to_le_bytes()).collect();
     let to_f32 = |values: &[i64]| values.iter().map(|value| *value as f32).collect::<Vec<_>>();
