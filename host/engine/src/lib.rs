@@ -11,6 +11,7 @@ mod activation;
 pub mod explain;
 mod folder_run;
 mod nn;
+pub mod npy;
 mod outputs;
 mod pass;
 mod report;
