@@ -10,6 +10,7 @@
 mod activation;
 pub mod explain;
 mod folder_run;
+mod footprint;
 mod nn;
 pub mod npy;
 mod outputs;
