@@ -258,7 +258,11 @@ pub fn shape_text(shape: &[u32]) -> String {
 /// The most dimensions that a tensor payload may name.
 const MOST_DIMENSIONS: usize = 8;
 
+/// Reads what [`shape_text`] writes; nothing at all is the shape of a single number.
 fn parse_shape(text: &str) -> Option<Vec<u32>> {
+    if text.trim().is_empty() {
+        return Some(Vec::new());
+    }
     let dimensions: Option<Vec<u32>> =
         text.split(',').take(MOST_DIMENSIONS + 1).map(|word| word.trim().parse().ok()).collect();
     dimensions.filter(|shape| shape.len() <= MOST_DIMENSIONS)

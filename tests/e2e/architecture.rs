@@ -67,7 +67,7 @@ fn objection(from: &str, to: &str) -> Option<String> {
 }
 
 /// What this machine builds: crates of other platforms are never fetched, and `cargo metadata` would want to.
-fn metadata() -> Value {
+pub(crate) fn metadata() -> Value {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(martello_tests::root())
         .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform()])

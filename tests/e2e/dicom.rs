@@ -1,5 +1,6 @@
 //! What other people's DICOM tools say of the de-identified files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,12 +60,76 @@ fn dcmdump_and_dciodvfy_open_every_deidentified_file() {
         assert!(dump.status.success(), "dcmdump on {original}: {}", String::from_utf8_lossy(&dump.stderr));
         // dciodvfy also judges what the modality left out, which de-identification cannot mend: what must not come up
         // is anything that it could not read.
-        let verdict = finish(Command::new(&dciodvfy).arg("-new").arg(&image)).unwrap();
-        let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
+        let said = verdict(&dciodvfy, &image);
         for bad in ["Error - Dataset read failed", "Error - Unrecognized", "Couldn't"] {
             assert!(!said.contains(bad), "dciodvfy on {original}: {said}");
         }
     }
+}
+
+fn verdict(dciodvfy: &Path, image: &Path) -> String {
+    let ended = finish(Command::new(dciodvfy).arg("-new").arg(image)).unwrap();
+    String::from_utf8_lossy(&ended.stderr).into_owned()
+}
+
+/// The errors of a verdict, without the values and item numbers that are in them.
+fn errors(verdict: &str) -> BTreeSet<String> {
+    let line = |line: &str| {
+        let kind = line.split(" = <").next().unwrap_or(line);
+        let mut pieces = kind.split('[');
+        let first = pieces.next().unwrap_or_default().to_owned();
+        pieces.fold(first, |text, piece| text + piece.split_once(']').map_or(piece, |(_, behind)| behind))
+    };
+    verdict.lines().filter(|line| line.starts_with("Error")).map(line).collect()
+}
+
+/// Errors that de-identification may bring up: the file, what the error holds, and why it is right.
+const BROUGHT_UP: [(&str, &str, &str); 6] = [
+    ("made/sr_identity.dcm", "ContentSequence(0040,a730)> - Empty", "content of reports is emptied"),
+    ("reportsi.dcm", "ContentSequence(0040,a730)> - Empty", "content of reports is emptied"),
+    ("test-SR.dcm", "Sequence(0040,a", "content and observers of reports are emptied"),
+    (
+        "made/sr_identity.dcm",
+        "VerifyingObserverSequence(0040,a073)> - Empty",
+        "it names who verified the report",
+    ),
+    ("waveform_ecg.dcm", "WaveformAnnotationSequence(0040,b020)> - Empty", "annotations are free text"),
+    ("empty_charset_LEI.dcm", "but missing SOP", "a file without meta information gets it"),
+];
+
+#[test]
+fn deidentification_brings_up_no_error_that_dciodvfy_did_not_see_before() {
+    let Some(dciodvfy) = program("dciodvfy").unwrap() else { return };
+    let run = run();
+    let (mut compared, mut left, mut excepted) = (0, 0, BTreeSet::new());
+    for (original, image) in run.pairs() {
+        let before = errors(&verdict(&dciodvfy, &samples().join(&original)));
+        // It inflates nothing: whatever it says of such a file is chance.
+        if before.iter().any(|error| error.contains("read failed")) {
+            continue;
+        }
+        let after = errors(&verdict(&dciodvfy, &run.output.join(image)));
+        for error in after.difference(&before) {
+            let exception =
+                BROUGHT_UP.iter().position(|(file, part, _)| *file == original && error.contains(part));
+            assert!(exception.is_some(), "{original}: {error}");
+            excepted.extend(exception);
+        }
+        compared += 1;
+        left += after.len();
+    }
+    // Files and errors that were compared: not none, and no exception outlives its reason.
+    assert!(compared >= 40 && left >= 100, "{compared} files, {left} errors");
+    assert_eq!(excepted.len(), BROUGHT_UP.len(), "{excepted:?}");
+}
+
+#[test]
+fn the_checker_finds_every_planted_fault_and_blames_nothing_else() {
+    let Some(python) = python().unwrap() else { return };
+    let script = root().join("tests/oracle/deid_check.py");
+    let ended = finish(Command::new(python).arg(script).arg("--self-test")).unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && said.contains(" passed, 0 failed"), "{said}");
 }
 
 #[test]

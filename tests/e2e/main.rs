@@ -9,4 +9,9 @@
 
 mod architecture;
 mod dicom;
+mod guests;
+mod infer;
+mod interfaces;
+mod rendering;
 mod run;
+mod sameness;

@@ -3,6 +3,8 @@
 //! `cargo xtask test` builds the programs and the bundle before it runs the tests; a test that does not find them
 //! fails and says so.
 
+pub mod bundle;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};

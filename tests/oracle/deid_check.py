@@ -44,10 +44,12 @@ TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 NUMBERS_AS_TEXT = {"DS", "IS"}
 BYTES = {"OB", "OD", "OF", "OL", "OV", "OW", "UN"}
 BULK = {0x7FE00008, 0x7FE00009, 0x7FE00010}
-WELL_KNOWN_UID = "1.2.840.10008."
 # UIDs that name a scheme, a class or a syntax, whoever registered them.
 PUBLIC_UID = re.compile(r"SOPClassUID|TransferSyntaxUID|CodingSchemeUID|ContextUID|MappingResourceUID|ImplementationClassUID")
 VALID_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+# The standard's own UIDs (PS3.6 Annex A) name classes and syntaxes, not people. Only as a whole value: what merely
+# begins like one may go on with anything.
+STANDARD_UID = re.compile(r"1\.2\.840\.10008(\.(0|[1-9]\d*))+")
 SEARCHED_BYTES = 64 * 1024
 # Dummies in common use: an original that holds one of them is not recognised by it.
 DUMMY_DATES = {"19000101", "00010101"}
@@ -250,8 +252,7 @@ def collect(original: list[Leaf], dataset, raw: bytes, rules: Rules, options) ->
                 collect_bytes(found, value, place)
             elif leaf.vr == "UI":
                 value = value.strip("\0 ")
-                # Test files write UIDs such as `1`; so short a text stands everywhere and names nothing.
-                if options.uids == "mapped" and len(value) >= 6 and not value.startswith(WELL_KNOWN_UID) and not PUBLIC_UID.search(leaf.keyword):
+                if options.uids == "mapped" and value and not STANDARD_UID.fullmatch(value) and not PUBLIC_UID.search(leaf.keyword):
                     found.uids.setdefault(value, place)
             elif leaf.vr in ("DA", "DT"):
                 if options.dates != "kept" and is_date(value[:8].replace(".", "")):
@@ -287,8 +288,7 @@ def collect_bytes(found: Secrets, value: bytes, place: str) -> None:
     """Readable runs of a binary value; the whole of it where it has none and is no plain padding."""
     runs = re.findall(rb"[\x20-\x7e]{6,}", value[:SEARCHED_BYTES])
     for run in runs[:64]:
-        # Well-known UIDs name classes and syntaxes, not people.
-        if len(set(run)) > 3 and not run.strip().startswith(WELL_KNOWN_UID.encode()):
+        if len(set(run)) > 3 and not STANDARD_UID.fullmatch(run.strip().decode()):
             found.blobs.setdefault(run.strip(), place)
     if not runs and len(value) >= 32 and len(set(value[:4096])) > 8:
         found.blobs.setdefault(value[:256].rstrip(b"\0"), place)
@@ -346,11 +346,25 @@ def survivors(secrets: Secrets, output: list[Leaf], dataset, raw: bytes) -> list
                     if not re.search(rf"\d{re.escape(spelling)}|{re.escape(spelling)}\d{{7}}", text):
                         hit("date", place, source)
             for uid, source in secrets.uids.items():
-                if uid in text:
+                if in_text(uid, text):
                     hit("uid", place, source)
     everywhere(secrets, raw, hit)
     envelope(dataset, raw, hit)
     return sorted(hits.values(), key=lambda one: (one["kind"], one["path"], one["source"]))
+
+
+def in_text(uid: str, text: str) -> bool:
+    """Whether a text names the UID, and not a longer one that holds it. Test files write bare numbers such as `1` for a
+    UID; those are no UIDs (PS3.5 9.1 wants two components) and are compared with whole UI values alone."""
+    if "." not in uid:
+        return False
+    place = text.find(uid)
+    while place >= 0:
+        before, after = text[max(0, place - 2) : place], text[place + len(uid) : place + len(uid) + 2]
+        if not re.search(r"\d\.?$", before) and not re.match(r"\.?\d", after):
+            return True
+        place = text.find(uid, place + 1)
+    return False
 
 
 def decoded(value: bytes) -> str:
@@ -515,7 +529,7 @@ def judge(original: list[Leaf], output: list[Leaf], secrets: Secrets, found: lis
             continue
         if leaf.vr == "UI" and action and options.uids == "mapped":
             for before, now in zip(leaf.values, after.values):
-                if not before.startswith(WELL_KNOWN_UID):
+                if not STANDARD_UID.fullmatch(before):
                     score.add("UID changed", before != now and VALID_UID.fullmatch(now))
                     uid_map[before] = now
         if leaf.vr in ("DA", "DT") and action and options.dates != "kept":
@@ -567,7 +581,7 @@ def check(before: Path, after: Path, rules: Rules, options):
     secrets = collect(source, original, raw_before, rules, options)
     # Group 2 is in no table row that the profile lists, yet (0002,0003) repeats the SOP instance UID.
     instance = original.file_meta.get("MediaStorageSOPInstanceUID")
-    if instance and options.uids == "mapped" and not str(instance).startswith(WELL_KNOWN_UID):
+    if instance and options.uids == "mapped" and not STANDARD_UID.fullmatch(str(instance)):
         secrets.uids.setdefault(str(instance), "(0002,0003)")
     found = survivors(secrets, result, output, raw_after)
     score, lost, altered, left, uid_map, shifts = judge(source, result, secrets, found, rules, options)

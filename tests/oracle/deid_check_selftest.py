@@ -23,7 +23,7 @@ SHIFTED = {"20190704": "20170101", "20190629": "20161227", "20190611": "20161209
 
 
 def new_uid(old: str) -> str:
-    return old if old.startswith(deid_check.WELL_KNOWN_UID) else f"2.25.{sum(ord(c) * 131**n for n, c in enumerate(old)) % 10**30 + 1}"
+    return old if deid_check.STANDARD_UID.fullmatch(old) else f"2.25.{sum(ord(c) * 131**n for n, c in enumerate(old)) % 10**30 + 1}"
 
 
 def scrub(dataset, rules) -> None:
@@ -113,6 +113,24 @@ LEAKS = [
 ]
 
 
+def private_bytes(value):
+    return lambda ds: in_private(ds, 7, "OB", value)
+
+
+# Values beside what the checker leaves alone (standard UIDs, bare numbers as UIDs). They are planted in the original
+# and in the output: (what, how in the original, how in the output, the kind to be reported or None)
+BESIDE = [
+    ("a standard UID in private bytes", private_bytes(b"1.2.840.10008.5.1.4.1.1.2\0"), setter("ManufacturerModelName", "a 1.2.840.10008.5.1.4.1.1.2"), None),
+    ("a text behind a standard UID", private_bytes(b"1.2.840.10008.5.1.4.1.1.2 of Doe\0"), private_bytes(b"1.2.840.10008.5.1.4.1.1.2 of Doe\0"), "binary"),
+    ("a UID that begins like a standard one", setter("StudyInstanceUID", "1.2.840.10008.5.x77"), setter("StudyInstanceUID", "1.2.840.10008.5.x77"), "uid"),
+    ("a bare number as UID", setter("StudyInstanceUID", "1"), setter("ManufacturerModelName", "unit 1"), None),
+    ("a bare number kept as UID", setter("StudyInstanceUID", "1"), setter("StudyInstanceUID", "1"), "uid"),
+    ("a short UID kept", setter("StudyInstanceUID", "1.3"), setter("StudyInstanceUID", "1.3"), "uid"),
+    ("a short UID in a text", setter("StudyInstanceUID", "1.3"), setter("ManufacturerModelName", "see 1.3."), "uid"),
+    ("a longer UID around a short one", setter("StudyInstanceUID", "1.3"), setter("ManufacturerModelName", "1.3.6 and 2.1.3"), None),
+]
+
+
 def drop(keyword):
     return lambda ds: delattr(ds, keyword)
 
@@ -141,15 +159,18 @@ def run(rules) -> int:
     failures, secret_values = [], sorted(json.loads((ORIGINAL.parent / "markers.json").read_text())[ORIGINAL.name]["texts"])
     with tempfile.TemporaryDirectory() as folder:
 
-        def report(change=None):
+        def written(name, dataset):
+            buffer = io.BytesIO()
+            pydicom.dcmwrite(buffer, dataset, enforce_file_format=False)
+            path = Path(folder, name)
+            path.write_bytes(buffer.getvalue())
+            return path
+
+        def report(change=None, original=ORIGINAL):
             output = copy.deepcopy(careful(rules))
             if change:
                 change(output)
-            buffer = io.BytesIO()
-            pydicom.dcmwrite(buffer, output, enforce_file_format=False)
-            path = Path(folder, "output.dcm")
-            path.write_bytes(buffer.getvalue())
-            line = deid_check.check(ORIGINAL, path, rules, OPTIONS)[0]
+            line = deid_check.check(original, written("output.dcm", output), rules, OPTIONS)[0]
             text = json.dumps(line)
             if "ZZMARK" in text or any(value in text for value in secret_values) or "2019" in text:
                 failures.append("a report quotes a value")
@@ -165,6 +186,12 @@ def run(rules) -> int:
         for name, change, where in FAULTS:
             if not report(change)[where]:
                 failures.append(f"not found: {name}")
+        for name, before, after, kind in BESIDE:
+            original = pydicom.dcmread(ORIGINAL, force=True)
+            before(original)
+            kinds = {hit["kind"] for hit in report(after, written("original.dcm", original))["survivors"]}
+            if kinds != ({kind} if kind else set()):
+                failures.append(f"{name}: reported as {sorted(kinds)}")
         line = report(lambda ds: setattr(ds, "PixelData", b"\1" + ds.PixelData[1:]))
         if line["pixels"] != "changed" or line["clean"]:
             failures.append("not found: pixels changed")
@@ -172,6 +199,6 @@ def run(rules) -> int:
             failures.append("not found: pixels lost")
     for failure in failures:
         print(f"self-test: {failure}")
-    planted = len(LEAKS) + len(FAULTS) + 2
+    planted = len(LEAKS) + len(FAULTS) + len(BESIDE) + 2
     print(f"{planted + 1 - len(failures)} passed, {len(failures)} failed")
     return int(bool(failures))

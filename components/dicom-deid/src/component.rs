@@ -30,7 +30,9 @@ impl Stage for Deidentifier {
             sink.finish()?;
         }
         log_paths(context, &summary.paths);
-        Ok(Outcome::empty().with_evidence(evidence(summary, options)))
+        let mut evidence = evidence(summary, options);
+        evidence.notes.extend(key_note(&context.pseudonyms().key_id()));
+        Ok(Outcome::empty().with_evidence(evidence))
     }
 }
 
@@ -77,6 +79,12 @@ fn evidence(summary: Summary, options: Options) -> Evidence {
     ];
     notes.extend(in_use.into_iter().filter(|(used, _)| *used).map(|(_, note)| note.to_owned()));
     Evidence { profile: "ps3.15-basic".to_owned(), edition: summary.edition, actions, notes }
+}
+
+/// Which key made the pseudonyms, so that a report says which files can be joined. The key itself is never here.
+fn key_note(id: &str) -> Option<String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ((1..=32).contains(&id.len()) && id.bytes().all(plain)).then(|| format!("pseudonym-key-{id}"))
 }
 
 /// Paths and actions, never values.

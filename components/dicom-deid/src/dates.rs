@@ -64,7 +64,7 @@ fn shift_one(value: &[u8], days: u32, out: &mut Vec<u8>) -> Option<()> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let precision = digits.min(8);
     let (date, rest) = value.split_at_checked(precision)?;
-    if !rest_is_time(rest, digits) {
+    if !rest_is_time(rest, precision) {
         return None;
     }
     let (year, month, day) = match precision {
@@ -86,16 +86,56 @@ fn shift_one(value: &[u8], days: u32, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Whether what follows a date is a time of day, a fraction, a zone: digits and at most one sign and one point.
-fn rest_is_time(rest: &[u8], digits: usize) -> bool {
-    let plain = rest.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b'-'));
-    // A time has whole pairs of digits; a date that ends early has none.
-    plain
-        && digits <= 14
-        && digits.is_multiple_of(2)
-        && rest.len() <= 18
-        && rest.iter().filter(|byte| matches!(byte, b'+' | b'-')).count() <= 1
-        && rest.iter().filter(|byte| **byte == b'.').count() <= 1
+/// Whether what follows the first `precision` digits of a date is a time of day, a fraction, a zone.
+fn rest_is_time(rest: &[u8], precision: usize) -> bool {
+    let zone = rest.iter().position(|byte| matches!(byte, b'+' | b'-'));
+    let (time, zone) = rest.split_at_checked(zone.unwrap_or(rest.len())).unwrap_or_default();
+    let zone_fits = match *zone {
+        [] => true,
+        [_, h0, h1, m0, m1] => number(&[h0, h1]).is_some_and(|hours| hours <= 14) && sixtieth(&[m0, m1]),
+        _ => false,
+    };
+    zone_fits && (time.is_empty() || precision == 8 && time_of_day(time))
+}
+
+/// Whether a TM value is times of day and nothing else: several, ranges, the old form with colons included.
+pub(crate) fn is_time(value: &[u8]) -> bool {
+    let is_padding = |byte: &u8| matches!(byte, 0 | b' ');
+    let end = value.iter().rposition(|byte| !is_padding(byte)).map_or(0, |last| last + 1);
+    value.get(..end).unwrap_or_default().split(|byte| *byte == b'\\').all(|one| {
+        let one = one.trim_ascii();
+        let (from, to) = match one.iter().position(|byte| *byte == b'-') {
+            Some(dash) => (one.get(..dash).unwrap_or_default(), one.get(dash + 1..).unwrap_or_default()),
+            None => (one, [].as_slice()),
+        };
+        [from, to].iter().all(|time| time.is_empty() || time_of_day(time.trim_ascii()))
+    })
+}
+
+/// `HH`, `HHMM`, `HHMMSS`, `HH:MM`, `HH:MM:SS`, the last with a fraction of up to six digits.
+fn time_of_day(time: &[u8]) -> bool {
+    let point = time.iter().position(|byte| *byte == b'.').unwrap_or(time.len());
+    let (whole, fraction) = time.split_at_checked(point).unwrap_or_default();
+    let fraction_fits = match fraction {
+        [] => true,
+        [_, digits @ ..] => (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit),
+    };
+    let hour = |digits: &[u8]| number(digits).is_some_and(|hours| hours < 24);
+    // The sixty-first second of a leap minute is one.
+    let second = |digits: &[u8]| number(digits).is_some_and(|seconds| seconds <= 60);
+    fraction_fits
+        && match *whole {
+            [a, b] => fraction.is_empty() && hour(&[a, b]),
+            [a, b, c, d] | [a, b, b':', c, d] => fraction.is_empty() && hour(&[a, b]) && sixtieth(&[c, d]),
+            [a, b, c, d, e, f] | [a, b, b':', c, d, b':', e, f] => {
+                hour(&[a, b]) && sixtieth(&[c, d]) && second(&[e, f])
+            }
+            _ => false,
+        }
+}
+
+fn sixtieth(digits: &[u8]) -> bool {
+    number(digits).is_some_and(|count| count < 60)
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -173,8 +213,50 @@ mod tests {
     fn what_is_no_date_is_not_shifted() {
         for value in
             ["SMITH", "20191301", "20190230", "2019070", "00000101", "20190704 SMITH", "-", "2019-07-04"]
+                .into_iter()
+                .chain([
+                    "2019070410111",
+                    "20190704251112",
+                    "20190704.19310317",
+                    "20190704+9912",
+                    "20190704101112.",
+                    "20190704123-0500",
+                ])
         {
             assert_eq!(shifted(value, 3), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_is_nothing_else() {
+        for value in [
+            "",
+            "10",
+            "1011",
+            "101112",
+            "101112.5",
+            "101112.123456 ",
+            "10:11:12",
+            "235960",
+            "08-0930",
+            "10\\11",
+            "1011\0",
+        ] {
+            assert!(is_time(value.as_bytes()), "{value}");
+        }
+        for value in [
+            "19310317",
+            "2511",
+            "1061",
+            "101112.1234567",
+            "10.5",
+            "4711",
+            "101112 SMITH",
+            "1",
+            "10:1112",
+            "1011\0SMITH",
+        ] {
+            assert!(!is_time(value.as_bytes()), "{value}");
         }
     }
 

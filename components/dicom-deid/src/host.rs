@@ -62,7 +62,9 @@ impl Pseudonymized {
         let values: Vec<String> = facts.uids.iter().cloned().collect();
         for batch in values.chunks(BATCH) {
             let replaced = host.uids(batch)?;
-            let fresh = |(uid, replaced): (&String, &String)| is_uid(replaced) && uid != replaced;
+            let fresh = |(uid, replaced): (&String, &String)| {
+                is_uid(replaced) && !replaced.split('.').any(has_leading_zero) && uid != replaced
+            };
             if replaced.len() != batch.len() || !batch.iter().zip(&replaced).all(fresh) {
                 return Err(Refusal::new(Kind::Internal, "pseudonyms", "the host's uids are none"));
             }
@@ -107,6 +109,10 @@ impl Pseudonymized {
 pub(crate) fn is_uid(value: &str) -> bool {
     (1..=64).contains(&value.len())
         && value.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn has_leading_zero(part: &str) -> bool {
+    part.len() > 1 && part.starts_with('0')
 }
 
 /// A host without keys, for fuzzing and measuring: its pseudonyms are stand-ins and hide nothing.

@@ -3,7 +3,8 @@
 //! [`deidentify`] goes over the file twice. The [survey](survey) reads what decisions need (which kind of image,
 //! whose, which UIDs) and asks the host for all pseudonyms in a few calls; the [rewrite](rewrite) then writes each
 //! element as [`rules`] say. Whatever no rule keeps is removed, and whatever cannot be read, or might carry
-//! text in its pixels, is refused with a code: nothing is passed through.
+//! text in its pixels, is refused with a code: nothing is passed through. A value that would be kept but [repeats](residual)
+//! what is taken away elsewhere in the file is emptied.
 //!
 //! What it deliberately does not know: keys (they stay in the host), pixels (it never decodes them), and whether the
 //! result is clean, which an independent verifier has to say. Memory does not grow with the file: values that have
@@ -14,10 +15,12 @@
 mod component;
 mod dates;
 mod dictionary;
+mod fragments;
 mod host;
 mod marks;
 mod pixels;
 mod refusal;
+mod residual;
 mod rewrite;
 mod risk;
 mod rules;
@@ -72,6 +75,9 @@ pub fn fuzz_deidentify(data: &[u8]) {
 }
 
 martello_guest_sdk::export!(Deidentifier);
+
+#[cfg(test)]
+mod smuggling;
 
 #[cfg(test)]
 mod tests;

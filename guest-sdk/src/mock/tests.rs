@@ -224,6 +224,17 @@ fn a_tensor_payload_that_contradicts_itself_is_malformed() {
 }
 
 #[test]
+fn a_tensor_payload_without_dimensions_is_a_single_number() {
+    let number = Tensor::new(&[], &[1.5_f32]).expect("one element");
+    let host = Host::new()
+        .payload(number.view().bytes(), "x/y")
+        .attribute("dtype", "f32")
+        .attribute("shape", &crate::shape_text(number.shape()));
+    let (read, _) = host.call(|input, _| Tensor::read(input, 1000)).expect("reads");
+    assert_eq!((read.shape(), read.values::<f32>()), (&[][..], number.values::<f32>()));
+}
+
+#[test]
 fn elements_of_another_type_or_number_are_no_tensor_of_that_type() {
     assert!(Tensor::new(&[2, 2], &[1_u8; 5]).is_err());
     let tensor = Tensor::new(&[4], &[1_u8; 4]).expect("fits");

@@ -16,7 +16,8 @@ mod component;
 mod ephemeral;
 mod error;
 mod files;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(clippy::unwrap_used, reason = "what it makes is the same each time")]
 mod fixtures;
 mod layout;
 pub mod manifest;
@@ -40,6 +41,6 @@ pub use pack::{Draft, DraftError, Packed};
 pub use source::{BlobSource, MemorySource, SourceError};
 
 /// Bodies of the fuzz targets: they panic where a rule of this crate does not hold.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;

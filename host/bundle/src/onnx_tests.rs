@@ -67,7 +67,7 @@ proptest! {
         let mut bytes = model();
         let length = bytes.len();
         bytes[at % length] = with;
-        bytes.truncate(length.max(cut));
+        bytes.truncate(length.saturating_sub(cut));
         if let Ok(tensors) = ModelTensors::read(&bytes) {
             prop_assert!(tensors.inputs.len() <= MOST_TENSORS);
         }

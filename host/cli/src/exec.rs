@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use martello_runtime::{CommandCall, CommandFailure, FolderAccess, FolderGrant, ImportGrants, LoadError};
+use martello_runtime::{CommandCall, CommandFailure, FolderAccess, FolderGrant, LoadError};
 
 use crate::Output;
-use local::{LimitArgs, REFUSED, SandboxArgs};
+use local::{LimitArgs, REFUSED, SandboxArgs, SettingArgs};
 
 /// Arguments of `martello exec`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,8 @@ pub(crate) struct ExecArgs {
     /// A folder that it may reach, as HOST::GUEST, with `:ro` to read only (may be given more than once).
     #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = folder)]
     folders: Vec<FolderGrant>,
+    #[command(flatten)]
+    settings: SettingArgs,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -43,7 +45,7 @@ pub(crate) fn run(args: ExecArgs, out: &Output) -> anyhow::Result<ExitCode> {
     config.guest_threads = 1;
     config.shared_instances = 0;
     let sandbox = local::sandbox(&config)?;
-    let command = match sandbox.load_command(&component, &limits, ImportGrants::default()) {
+    let command = match sandbox.load_command(&component, &limits, local::grants()) {
         Ok(command) => command,
         Err(error @ (LoadError::Imports { .. } | LoadError::TooMuchMemory { .. })) => {
             return Ok(out.failure(REFUSED, &error.to_string(), "use a component that asks for less"));
@@ -59,7 +61,8 @@ pub(crate) fn run(args: ExecArgs, out: &Output) -> anyhow::Result<ExitCode> {
     };
     let name = args.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let arguments = std::iter::once(name).chain(args.arguments).collect();
-    let call = CommandCall { arguments, environment, folders: args.folders, state: () };
+    let settings = args.settings.settings();
+    let call = CommandCall { arguments, environment, settings, folders: args.folders, state: () };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {

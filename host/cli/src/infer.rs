@@ -119,7 +119,14 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let (Some(path), Some(folder)) = (&args.model, &args.out) else {
         return Ok(out.failure(exit::USAGE, "a model and --out are needed", "martello infer --help"));
     };
-    let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("reading {}", path.display()))?);
+    let reading = || format!("reading {}", path.display());
+    // Looked at before it is read: a model may be larger than this machine's memory.
+    let found = ByteCount(std::fs::metadata(path).with_context(reading)?.len());
+    let most = config.inference.largest_model;
+    if found > most {
+        return fail(Failure::Model(ModelError::TooLarge { found, most }), out);
+    }
+    let bytes = Bytes::from(std::fs::read(path).with_context(reading)?);
     let mut inputs = Vec::new();
     for (name, file) in &args.input {
         match npy::read(file) {

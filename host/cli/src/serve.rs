@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use martello_runtime::{HttpConfig, ImportGrants, LoadError, serve};
+use martello_runtime::{HttpConfig, LoadError, serve};
 use martello_vocab::ByteCount;
 
 use crate::Output;
-use crate::exec::local::{self, LimitArgs, REFUSED, SandboxArgs};
+use crate::exec::local::{self, LimitArgs, REFUSED, SandboxArgs, SettingArgs};
 
 /// Arguments of `martello serve`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     header_timeout: u64,
     #[command(flatten)]
+    settings: SettingArgs,
+    #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -50,8 +52,8 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
     config.guest_threads = 1;
     config.shared_instances = args.instances;
     let sandbox = local::sandbox(&config)?;
-    let component = match sandbox.load_http(&component, &limits, ImportGrants::default()) {
-        Ok(component) => component,
+    let component = match sandbox.load_http(&component, &limits, local::grants()) {
+        Ok(component) => component.with_settings(args.settings.settings()),
         Err(error @ (LoadError::Imports { .. } | LoadError::TooMuchMemory { .. })) => {
             return Ok(out.failure(REFUSED, &error.to_string(), "use a component that asks for less"));
         }

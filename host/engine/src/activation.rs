@@ -103,6 +103,11 @@ impl Device {
     pub fn activate(&self, bundle: &VerifiedBundle) -> Result<Active, ActivationError> {
         let manifest: &Manifest = bundle.manifest();
         let plan = Plan::of(manifest)?;
+        // Before anything is read: a bundle may hold a model larger than this machine's memory.
+        for model in &manifest.models {
+            let failed = |source| ActivationError::Model { model: model.name.clone(), source };
+            self.inference.admit_size(model.size).map_err(failed)?;
+        }
         let mut components = BTreeMap::new();
         for component in &manifest.components {
             let blob = bundle.component(&component.name)?;
@@ -270,3 +275,7 @@ impl std::fmt::Debug for ActiveStage {
         write!(f, "ActiveStage({})", self.name)
     }
 }
+
+#[cfg(test)]
+#[path = "activation_tests.rs"]
+mod tests;

@@ -46,6 +46,15 @@ impl Inference {
         self.backend(backend).map(|_| ())
     }
 
+    /// Whether a model file of this size is taken. [`Self::load`] asks the same; a caller asks before it reads the file.
+    ///
+    /// # Errors
+    /// [`ModelError::TooLarge`].
+    pub fn admit_size(&self, found: ByteCount) -> Result<(), ModelError> {
+        let most = self.config.largest_model;
+        if found > most { Err(ModelError::TooLarge { found, most }) } else { Ok(()) }
+    }
+
     /// Loads a model as its manifest entry places it, and compares the entry with the model's real tensors. This
     /// blocks: for seconds where the model is large.
     ///
@@ -66,10 +75,7 @@ impl Inference {
         digest: Digest,
         model: &Model,
     ) -> Result<LoadedModel, ModelError> {
-        let found = ByteCount(bytes.len() as u64);
-        if found > self.config.largest_model {
-            return Err(ModelError::TooLarge { found, most: self.config.largest_model });
-        }
+        self.admit_size(ByteCount(bytes.len() as u64))?;
         let graph = self.place(bytes, model)?;
         check_named(graph.interface())?;
         check_schema(model, graph.interface())?;

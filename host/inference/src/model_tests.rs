@@ -6,7 +6,7 @@ use bytes::Bytes;
 use martello_bundle::manifest::{Backend, ElementType, Golden, GoldenTensor, Strictness};
 use martello_vocab::{ByteCount, Digest};
 
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Element};
 use crate::error::ModelError;
 use crate::golden::GoldenCase;
 use crate::testing::{accelerated, builtin, config, entry, file, floats, load};
@@ -301,4 +301,46 @@ fn sessions_run_at_once() {
             }
         });
     }
+}
+
+/// Models are signed, but a publisher's tool may have broken one before: the host goes on whatever is in it.
+#[test]
+fn a_damaged_model_is_refused_or_runs_and_the_host_goes_on() {
+    let inference = builtin();
+    let mut loaded = 0;
+    for name in ["affine", "two_inputs", "plus_one_i64", "same_u8", "mean_2048", "convnet_f32"] {
+        let whole = file(name);
+        // The first bytes hold the graph and all its numbers; of weights, a few have to do.
+        for at in (0..whole.len().min(200)).chain((200..whole.len()).step_by(401)) {
+            for (with, cut) in [(0x00, false), (0xff, false), (whole[at] ^ 0x01, false), (whole[at], true)] {
+                let mut damaged = whole.clone();
+                damaged[at] = with;
+                if cut {
+                    damaged.truncate(at);
+                }
+                // As a bundle packed from the damaged file would have it, or from the whole one.
+                let entry = if martello_bundle::onnx::ModelTensors::read(&damaged).is_ok() {
+                    entry(&damaged, Backend::Builtin)
+                } else {
+                    entry(&whole, Backend::Builtin)
+                };
+                let bytes = Bytes::from(damaged);
+                let Ok(model) = inference.load_bytes(&bytes, Digest::of(&bytes), &entry) else { continue };
+                loaded += 1;
+                let inputs = model.interface().inputs.iter().map(|port| {
+                    let shape: Vec<u32> =
+                        port.shape.iter().flatten().map(|dimension| dimension.unwrap_or(1).min(64)).collect();
+                    let Element::Known(element) = port.element else { panic!("an input that has no name") };
+                    let count: usize = shape.iter().map(|&it| it as usize).product();
+                    let zeros = vec![0; count * element.size()];
+                    (port.name.clone(), Tensor::copied(element, shape, &zeros).unwrap())
+                });
+                drop(model.run_native(inputs.collect()));
+            }
+        }
+    }
+    assert!(loaded > 100, "{loaded}");
+    // The same process still computes.
+    let model = load(&inference, "two_inputs", Backend::Builtin);
+    assert!(model.is_ok());
 }

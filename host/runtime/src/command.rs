@@ -1,10 +1,11 @@
 //! The `wasi:cli/command` world: a program that runs once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use martello_trust::{Blob, Trusted};
-use martello_vocab::{Code, Limits, code};
+use martello_vocab::{Code, Limits, Name, code};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
@@ -52,6 +53,8 @@ pub struct CommandCall<S> {
     pub arguments: Vec<String>,
     /// The whole environment.
     pub environment: Vec<(String, String)>,
+    /// Its settings (`wasi:config`).
+    pub settings: BTreeMap<Name, String>,
     /// The folders it may reach.
     pub folders: Vec<FolderGrant>,
     /// The extension's state.
@@ -133,7 +136,7 @@ impl<X: Extension> CommandComponent<X> {
         let abandonment = Arc::new(Abandonment::default());
         let _waiting = abandonment.while_waited_for();
         self.shared.threads.submit(slot, move |runtime| {
-            let _ = reply.send(run_on(&shared, &pre, limits, wasi, call.state, &abandonment, runtime));
+            let _ = reply.send(run_on(&shared, &pre, limits, wasi, call, &abandonment, runtime));
         });
         result.await.unwrap_or_else(|_| Err(stopped("the host panicked while it served the guest")))
     }
@@ -144,7 +147,7 @@ fn run_on<X: Extension>(
     pre: &CommandPre<Guest<X::State>>,
     limits: Limits,
     wasi: WasiCtx,
-    state: X::State,
+    call: CommandCall<X::State>,
     abandonment: &Arc<Abandonment>,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<CommandReport, CommandFailure> {
@@ -152,7 +155,9 @@ fn run_on<X: Extension>(
     let log = BudgetedLog::new(Arc::new(TracingLog { trace: "command".to_owned() }), limits.log_bytes);
     let meter = Meter::start(limits, Placement::OwnThread, Arc::clone(abandonment));
     let deadline = meter.deadline();
-    let guest = Guest::new(wasi, meter, log, StageState::empty(&shared.spool_folder), state);
+    let settings = Arc::new(call.settings);
+    let stage = StageState { settings, ..StageState::empty(&shared.spool_folder) };
+    let guest = Guest::new(wasi, meter, log, stage, call.state);
     let mut store = guest.into_store(&shared.engine, Placement::OwnThread);
     let ended = runtime.block_on(async {
         let run = async {

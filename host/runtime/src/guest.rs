@@ -6,6 +6,7 @@ use martello_vocab::{ByteCount, Limits};
 use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::http::NoEgress;
@@ -31,6 +32,8 @@ pub struct Guest<S> {
     pub(crate) meter: Meter,
     pub(crate) log: BudgetedLog,
     pub(crate) stage: StageState,
+    /// The settings as `wasi:config` wants them; none until the guest asks.
+    config: Option<WasiConfigVariables>,
     extension: S,
 }
 
@@ -46,7 +49,15 @@ impl<S: Send + 'static> Guest<S> {
         table.set_max_capacity(MOST_HANDLES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELD_BYTES);
-        Self { table, wasi, http, egress: NoEgress, meter, log, stage, extension }
+        Self { table, wasi, http, egress: NoEgress, meter, log, stage, config: None, extension }
+    }
+
+    /// The settings of this instance.
+    pub(crate) fn config(&mut self) -> &WasiConfigVariables {
+        let settings = &self.stage.settings;
+        self.config.get_or_insert_with(|| {
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        })
     }
 
     /// The extension's state of this instance.

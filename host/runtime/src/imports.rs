@@ -11,6 +11,10 @@ pub enum ImportGrant {
     Sockets,
     /// `wasi:http`. Outgoing requests are refused.
     Http,
+    /// `wasi:config`. It gives the component's settings and nothing else.
+    Config,
+    /// `wasi:logging`. Lines go where the component's other lines go, within the same budget.
+    Logging,
 }
 
 /// What a component may import beyond the baseline, and what its manifest says that it imports.
@@ -24,9 +28,16 @@ pub struct ImportGrants {
 }
 
 impl ImportGrants {
-    /// The baseline, and the imports as the manifest lists them.
+    /// The baseline, and the imports as the manifest lists them. Listing an interface grants it where it gives a
+    /// component no more than its world does: settings and log lines.
     pub fn declared(imports: &[String]) -> Self {
-        Self { granted: BTreeSet::new(), declared: Some(imports.to_vec()) }
+        let lists = |prefix: &str| imports.iter().any(|import| import.starts_with(prefix));
+        let granted = GRANTABLE
+            .iter()
+            .filter(|(prefix, grant)| GRANTED_WHERE_DECLARED.contains(grant) && lists(prefix))
+            .map(|(_, grant)| *grant)
+            .collect();
+        Self { granted, declared: Some(imports.to_vec()) }
     }
 
     /// The same with one more grant.
@@ -66,7 +77,12 @@ const GRANTABLE: &[(&str, ImportGrant)] = &[
     ("wasi:filesystem/", ImportGrant::Filesystem),
     ("wasi:sockets/", ImportGrant::Sockets),
     ("wasi:http/", ImportGrant::Http),
+    // Drafts: no two versions are compatible, so that only the very one that is linked can be granted.
+    ("wasi:config/store@0.2.0-rc.1", ImportGrant::Config),
+    ("wasi:logging/logging@0.1.0-draft", ImportGrant::Logging),
 ];
+
+const GRANTED_WHERE_DECLARED: &[ImportGrant] = &[ImportGrant::Config, ImportGrant::Logging];
 
 /// Why an import is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,5 +121,24 @@ mod tests {
         let grants = ImportGrants::declared(&["wasi:io/poll@0.2.12".to_owned()]);
         assert_eq!(grants.check("wasi:io/poll@0.2.12", &[]), Ok(()));
         assert_eq!(grants.check("wasi:io/streams@0.2.12", &[]), Err(ImportRefusal::Undeclared));
+    }
+
+    #[test]
+    fn a_manifest_that_lists_settings_and_log_grants_them_and_nothing_that_reaches_out() {
+        let listed =
+            ["wasi:config/store@0.2.0-rc.1", "wasi:logging/logging@0.1.0-draft", "wasi:sockets/tcp@0.2.12"];
+        let grants = ImportGrants::declared(&listed.map(str::to_owned));
+        assert_eq!(
+            listed.map(|import| grants.check(import, &[])),
+            [Ok(()), Ok(()), Err(ImportRefusal::NotGranted(ImportGrant::Sockets))]
+        );
+        let none = ImportGrants::declared(&[]);
+        assert_eq!(none.check(listed[0], &[]), Err(ImportRefusal::Undeclared));
+    }
+
+    #[test]
+    fn another_draft_of_a_granted_interface_is_unknown() {
+        let grants = ImportGrants::default().with(ImportGrant::Config);
+        assert_eq!(grants.check("wasi:config/store@0.2.0-draft", &[]), Err(ImportRefusal::Unknown));
     }
 }

@@ -17,6 +17,7 @@ mod guest;
 mod http;
 mod imports;
 mod log;
+mod logging;
 mod meter;
 mod native;
 mod payload;

@@ -80,6 +80,15 @@ impl BudgetedLog {
         self.state().line(level, line);
     }
 
+    /// A line with the name of what it belongs to before it.
+    pub(crate) fn line_within(&self, level: LogLevel, context: &str, message: &str) {
+        if context.is_empty() {
+            return self.line(level, message);
+        }
+        // Cut first: a guest must not have megabytes copied for the sake of one line.
+        self.line(level, &format!("{}: {}", cut(context), cut(message)));
+    }
+
     /// Writes out unfinished lines. Returns the bytes kept and the number of lines dropped.
     pub(crate) fn finish(&self) -> (ByteCount, u64) {
         let mut state = self.state();
@@ -101,6 +110,10 @@ impl BudgetedLog {
 impl State {
     fn line(&mut self, level: LogLevel, line: &str) {
         let line = cut(line);
+        // An empty line says nothing and costs nothing, so that there would be no end to them.
+        if line.is_empty() {
+            return;
+        }
         let after = self.kept.saturating_add(line.len() as u64);
         if after > self.budget {
             self.dropped = self.dropped.saturating_add(1);
@@ -271,6 +284,26 @@ mod tests {
         }
         assert_eq!(recorded.0.lock().unwrap().len(), 2);
         assert_eq!(log.finish(), (ByteCount(10), 2));
+    }
+
+    #[test]
+    fn empty_lines_which_cost_nothing_are_left_out() {
+        let (recorded, log) = log(10);
+        log.line(LogLevel::Info, "");
+        log.line_within(LogLevel::Info, "", "");
+        assert!(recorded.0.lock().unwrap().is_empty());
+        assert_eq!(log.finish(), (ByteCount(0), 0));
+    }
+
+    #[test]
+    fn a_context_stands_before_its_line_and_counts_and_is_cut_with_it() {
+        let (recorded, log) = log(LONGEST_LINE as u64 + 11);
+        log.line_within(LogLevel::Info, "store", "o\npen");
+        log.line_within(LogLevel::Info, &"c".repeat(10 << 20), &"m".repeat(10 << 20));
+        let lines = recorded.0.lock().unwrap();
+        assert_eq!(lines[0], "store: o pen");
+        assert_eq!(lines.len(), 1, "the second is one byte too long for what is left");
+        assert_eq!(log.finish(), (ByteCount(12), 1));
     }
 
     #[test]

@@ -7,9 +7,11 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+use wasmtime_wasi_config::WasiConfig;
 
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
+use crate::logging;
 
 pub(crate) fn link<S: Send + 'static>(
     linker: &mut Linker<Guest<S>>,
@@ -25,6 +27,12 @@ pub(crate) fn link<S: Send + 'static>(
     }
     if grants.granted.contains(&ImportGrant::Http) {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    }
+    if grants.granted.contains(&ImportGrant::Config) {
+        wasmtime_wasi_config::add_to_linker(linker, |guest| WasiConfig::from(guest.config()))?;
+    }
+    if grants.granted.contains(&ImportGrant::Logging) {
+        logging::link(linker)?;
     }
     Ok(())
 }

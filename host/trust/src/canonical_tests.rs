@@ -136,10 +136,16 @@ proptest! {
 
     #[test]
     fn any_text_is_read_or_refused_and_what_is_read_is_stable(bytes in vec(any::<u8>(), 0..64)) {
-        if let Ok(value) = Value::parse(&bytes, Numbers::Fractions) {
-            let canonical = value.to_canonical();
-            let again = Value::parse(&canonical, Numbers::Fractions).unwrap().to_canonical();
-            prop_assert_eq!(again, canonical);
-        }
+        crate::fuzz::fuzz_canonical(&bytes);
+    }
+
+    #[test]
+    fn changed_json_is_read_or_refused_and_what_is_read_is_stable(
+        value in values(), from in any::<proptest::sample::Index>(), cut in 0_usize..4, with in vec(any::<u8>(), 0..4)
+    ) {
+        let mut bytes = value.to_canonical();
+        let from = from.index(bytes.len());
+        bytes.splice(from..(from + cut).min(bytes.len()), with);
+        crate::fuzz::fuzz_canonical(&bytes);
     }
 }

@@ -282,4 +282,14 @@ proptest! {
         bytes.splice(from.min(to)..to.max(from), with);
         assert_refused_or_the_same(&bytes, &root(&[key(1)], 1));
     }
+
+    #[test]
+    fn a_spliced_root_is_refused_or_reads_back_the_same(
+        from in 0_usize..1200, cut in 0_usize..8, with in proptest::collection::vec(any::<u8>(), 0..8)
+    ) {
+        let mut bytes = include_bytes!("../tests/golden/trust.json").to_vec();
+        let from = from.min(bytes.len());
+        bytes.splice(from..(from + cut).min(bytes.len()), with);
+        crate::fuzz::fuzz_envelope(&bytes);
+    }
 }

@@ -26,6 +26,6 @@ pub use time::{Timestamp, TimestampError};
 pub use trusted::{Blob, Pins, Trusted, Verification};
 
 /// Bodies of the fuzz targets: they panic where a rule of this crate does not hold.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -8,11 +8,16 @@ use anyhow::{Context, bail};
 use crate::build::{check, say, target};
 use crate::tools;
 
+/// Where the set is, once it was fetched.
+pub(crate) fn folder() -> PathBuf {
+    target().join("corpus")
+}
+
 /// Copies the set out of the pydicom that the tests use, and returns its folder.
 pub(crate) fn fetch() -> anyhow::Result<PathBuf> {
     tools::install()?;
     let Some(python) = tools::python() else { bail!("the tests' Python is missing after its installation") };
-    let corpus = target().join("corpus");
+    let corpus = folder();
     std::fs::create_dir_all(&corpus).context("making target/corpus")?;
     say("copying pydicom's test files to target/corpus");
     let script = "import pathlib, shutil, sys, pydicom.data\n\

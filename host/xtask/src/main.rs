@@ -7,6 +7,8 @@ mod build;
 mod bundle;
 mod corpus;
 mod demo;
+mod fuzz;
+mod soak;
 mod test;
 mod tools;
 
@@ -38,6 +40,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Fetch the whole set of DICOM test files that ship with pydicom into target/corpus.
     Corpus,
+    /// Fuzz everything that reads what strangers send, on the stable toolchain, bounded in memory and time.
+    Fuzz(fuzz::FuzzArgs),
+    /// What takes too long for CI: ignored tests, fuzzing, and the pipeline over the whole set, again and again.
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -49,5 +55,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Tools => tools::install().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(&args),
         Command::Corpus => corpus::fetch().map(|_folder| ExitCode::SUCCESS),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Soak(args) => soak::run(&args),
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: builds everything and runs all tests.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::{build, bundle, tools};
 
@@ -25,12 +25,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         test.arg("test");
     }
     test.args(["--locked", "--workspace"]).args(&args.rest);
-    if let Some(library) = tools::onnxruntime() {
-        test.env("MARTELLO_ONNXRUNTIME", library);
-    }
-    if let Some(python) = tools::python() {
-        test.env("MARTELLO_TEST_PYTHON", python);
-    }
+    with_peers(&mut test);
     build::say("running the tests");
     build::check(&mut test)?;
     if nextest {
@@ -41,4 +36,14 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         build::check(build::cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells tests where that is which they compare with.
+pub(crate) fn with_peers(test: &mut Command) {
+    if let Some(library) = tools::onnxruntime() {
+        test.env("MARTELLO_ONNXRUNTIME", library);
+    }
+    if let Some(python) = tools::python() {
+        test.env("MARTELLO_TEST_PYTHON", python);
+    }
 }

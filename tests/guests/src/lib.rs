@@ -8,6 +8,8 @@ wit_bindgen::generate!({
     default_bindings_module: "guests",
 });
 
+pub mod nn;
+
 pub use exports::martello::pipeline::stage::{Fault, Guest as Stage, Outcome, Payload};
 pub use martello::pipeline::{host, log, types};
 

@@ -1,9 +1,10 @@
 //! A bare component file on this machine, with the limits given on the command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use martello_runtime::{NoExtension, Runtime, RuntimeConfig};
+use martello_runtime::{ImportGrant, ImportGrants, NoExtension, Runtime, RuntimeConfig};
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits, Name};
 
@@ -64,6 +65,30 @@ impl LimitArgs {
     }
 }
 
+/// What the component reads through `wasi:config`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SettingArgs {
+    /// A setting, which the component reads through `wasi:config` (may be given more than once).
+    #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(Name, String)>,
+}
+
+impl SettingArgs {
+    pub(crate) fn settings(&self) -> BTreeMap<Name, String> {
+        self.settings.iter().cloned().collect()
+    }
+}
+
+fn setting(text: &str) -> Result<(Name, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a setting is given as NAME=VALUE")?;
+    Ok((name.parse().map_err(|error: martello_vocab::NameError| error.to_string())?, value.to_owned()))
+}
+
+/// What any component on this machine may import: its settings, which are those of the command line, and the log.
+pub(crate) fn grants() -> ImportGrants {
+    ImportGrants::default().with(ImportGrant::Config).with(ImportGrant::Logging)
+}
+
 /// Reads a component and signs it with a key that is thrown away: who made it is the caller's say-so.
 pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<Blob>> {
     let length =
@@ -80,4 +105,19 @@ pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<
 pub(crate) fn sandbox(config: &RuntimeConfig) -> anyhow::Result<Runtime<NoExtension>> {
     std::fs::create_dir_all(&config.state).with_context(|| format!("making {}", config.state.display()))?;
     Runtime::start(config, NoExtension).context("starting the sandbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_has_a_name_and_a_value_which_may_hold_anything() {
+        let (name, value) = setting("greeting=a=b, c").unwrap();
+        assert_eq!((name.as_str(), value.as_str()), ("greeting", "a=b, c"));
+        assert_eq!(setting("empty=").unwrap().1, "");
+        for text in ["greeting", "=value", "Not A Name=value"] {
+            assert!(setting(text).is_err(), "{text}");
+        }
+    }
 }

@@ -26,7 +26,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Tensor> {
     parse(file.take(LARGEST_FILE)).with_context(|| format!("reading {}", path.display()))
 }
 
-fn parse(mut file: impl Read) -> anyhow::Result<Tensor> {
+/// Reads a tensor out of a file's bytes.
+pub(super) fn parse(mut file: impl Read) -> anyhow::Result<Tensor> {
     let mut start = [0_u8; 8];
     file.read_exact(&mut start).context("it is too short for a .npy file")?;
     let [magic @ .., major, _minor] = start;
@@ -176,5 +177,26 @@ mod tests {
         }
         let bomb = [&MAGIC[..], &[2, 0], &u32::MAX.to_le_bytes()].concat();
         assert!(parse(&bomb[..]).is_err());
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_or_cut_is_refused_or_reads_back_the_same() {
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }\n";
+        let whole = file(1, header, &[1; 8]);
+        let check = |bytes: &[u8]| {
+            if let Ok(tensor) = parse(bytes) {
+                let again =
+                    [&super::header(tensor.element_type(), tensor.shape())[..], tensor.bytes()].concat();
+                assert_eq!(parse(&again[..]).unwrap(), tensor);
+            }
+        };
+        for at in 0..whole.len() {
+            assert!(parse(&whole[..at]).is_err(), "{at}");
+            for with in [0, b'0', b'9', b'(', b')', b'\'', b',', b'{', 0x7f, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = with;
+                check(&changed);
+            }
+        }
     }
 }

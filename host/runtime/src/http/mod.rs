@@ -5,6 +5,7 @@
 
 mod server;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use hyper::{Request, Response};
 use martello_trust::{Blob, Trusted};
-use martello_vocab::{ByteCount, Code, Limits, code};
+use martello_vocab::{ByteCount, Code, Limits, Name, code};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -36,6 +37,7 @@ pub struct HttpComponent<X: Extension> {
     shared: Arc<Shared<X>>,
     pre: ProxyPre<Guest<X::State>>,
     limits: Limits,
+    settings: Arc<BTreeMap<Name, String>>,
     instances: Arc<Semaphore>,
 }
 
@@ -79,12 +81,20 @@ impl<X: Extension> Runtime<X> {
             shared: Arc::clone(&self.shared),
             pre: ProxyPre::new(pre).map_err(LoadError::Link)?,
             limits: limits.clone(),
+            settings: Arc::default(),
             instances: Arc::new(Semaphore::new(self.shared.shared_instances)),
         })
     }
 }
 
 impl<X: Extension> HttpComponent<X> {
+    /// The same component with its settings (`wasi:config`).
+    #[must_use]
+    pub fn with_settings(mut self, settings: BTreeMap<Name, String>) -> Self {
+        self.settings = Arc::new(settings);
+        self
+    }
+
     /// Answers one request in a fresh instance. Must be called inside a tokio runtime. Dropping the future stops the
     /// guest; once there is a response, the guest goes on until it has written the body or reaches a limit.
     ///
@@ -105,8 +115,11 @@ impl<X: Extension> HttpComponent<X> {
         let log = BudgetedLog::new(Arc::new(TracingLog { trace: "http".to_owned() }), limits.log_bytes);
         let output_bytes = limits.output_bytes;
         let meter = Meter::start(limits, Placement::SharedWorker, Arc::new(Abandonment::default()));
-        let guest =
-            Guest::new(closed_wasi(&log), meter, log, StageState::empty(&self.shared.spool_folder), state);
+        let stage = StageState {
+            settings: Arc::clone(&self.settings),
+            ..StageState::empty(&self.shared.spool_folder)
+        };
+        let guest = Guest::new(closed_wasi(&log), meter, log, stage, state);
         let mut store = guest.into_store(&self.shared.engine, Placement::SharedWorker);
         let (sender, receiver) = oneshot::channel();
         let request = request.map(|body| limited(body, request_bytes, Error::HttpRequestBodySize(None)));
@@ -168,6 +181,7 @@ impl<X: Extension> Clone for HttpComponent<X> {
             shared: Arc::clone(&self.shared),
             pre: self.pre.clone(),
             limits: self.limits.clone(),
+            settings: Arc::clone(&self.settings),
             instances: Arc::clone(&self.instances),
         }
     }

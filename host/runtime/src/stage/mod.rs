@@ -128,9 +128,10 @@ pub struct StageFailure {
     pub usage: Usage,
 }
 
-/// The part of an instance's state that only stages have.
+/// The part of an instance's state that only stages have, and the settings, which other worlds read through
+/// `wasi:config`.
 pub(crate) struct StageState {
-    pub(crate) settings: BTreeMap<Name, String>,
+    pub(crate) settings: Arc<BTreeMap<Name, String>>,
     pub(crate) assets: BTreeMap<Name, Payload>,
     pub(crate) ports: Vec<Name>,
     pub(crate) pseudonyms: Option<Arc<dyn Pseudonyms>>,
@@ -143,7 +144,7 @@ pub(crate) struct StageState {
 impl StageState {
     pub(crate) fn empty(spool_folder: &Arc<Path>) -> Self {
         Self {
-            settings: BTreeMap::new(),
+            settings: Arc::default(),
             assets: BTreeMap::new(),
             ports: Vec::new(),
             pseudonyms: None,
@@ -201,7 +202,7 @@ impl<X: Extension> StageComponent<X> {
         let contract = call.contract;
         let log = BudgetedLog::new(call.log, self.limits.log_bytes);
         let stage = StageState {
-            settings: call.settings,
+            settings: Arc::new(call.settings),
             assets: call.assets,
             ports: call.ports,
             pseudonyms: call.pseudonyms,

@@ -57,12 +57,26 @@ const TESTED_HERE: &[(&str, &str)] = &[
     ("log-flood", "limits::log_lines_are_cut_and_beyond_the_budget_dropped_and_counted"),
     ("sockets", "a_component_that_wants_the_network_is_refused_by_the_name_of_its_import"),
     ("command", "worlds::a_program_gives_its_exit_code"),
+    (
+        "standard-interfaces",
+        "standard::a_stage_reads_its_settings_and_writes_its_log_by_the_standard_interfaces",
+    ),
+    ("standard-command", "standard::a_program_does_so_too"),
+    ("standard-http", "standard::an_http_component_does_so_too"),
     ("http-hello", "worlds::an_http_component_answers_on_a_real_connection"),
     ("http-runaway", "worlds::an_http_guest_that_runs_away_is_stopped_and_others_are_served"),
 ];
 
-/// Guests whose tests stand in another crate.
-const TESTED_ELSEWHERE: &[(&str, &str)] = &[];
+/// Guests whose tests stand in another crate: the guest, the file, and the test there.
+const TESTED_ELSEWHERE: &[(&str, &str, &str)] = &[
+    (
+        "own-model",
+        "tests/e2e/guests.rs",
+        "a_model_out_of_a_guests_own_bytes_is_refused_unless_the_manifest_grants_it",
+    ),
+    ("wrong-tensors", "tests/e2e/guests.rs", "tensors_that_a_model_does_not_take_harm_their_own_input_alone"),
+    ("kernels", "tests/e2e/sameness.rs", "kernels_give_in_the_sandbox_the_bits_of_their_scalar_definitions"),
+];
 
 #[test]
 fn every_misbehaving_guest_is_stopped_with_its_code() {
@@ -81,9 +95,15 @@ fn every_guest_is_used_by_a_test() {
             present.insert(entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
         }
     }
-    let elsewhere = TESTED_HERE.iter().chain(TESTED_ELSEWHERE).map(|(guest, _)| (*guest).to_owned());
-    let used: BTreeSet<String> = STOPPED.iter().map(|row| row.guest.to_owned()).chain(elsewhere).collect();
+    let here = STOPPED.iter().map(|row| row.guest).chain(TESTED_HERE.iter().map(|(guest, _)| *guest));
+    let elsewhere = TESTED_ELSEWHERE.iter().map(|(guest, _, _)| *guest);
+    let used: BTreeSet<String> = here.chain(elsewhere).map(str::to_owned).collect();
     assert_eq!(present, used);
+    for (guest, file, test) in TESTED_ELSEWHERE {
+        let text = std::fs::read_to_string(guests_folder().join("../..").join(file)).unwrap();
+        assert!(text.contains(&format!("fn {test}(")), "{file} has no test `{test}`");
+        assert!(text.contains(&format!("\"{guest}\"")), "{file} does not use `{guest}`");
+    }
 }
 
 #[test]

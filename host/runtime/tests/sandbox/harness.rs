@@ -157,6 +157,32 @@ impl GuestLog for Lines {
     }
 }
 
+/// The lines of guests whose world takes no log of its own: what the log of this process holds of them so far.
+pub(crate) fn process_log() -> String {
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    static WRITTEN: LazyLock<Written> = LazyLock::new(|| {
+        let written = Written::default();
+        let log = written.clone();
+        let guests_alone = tracing_subscriber::EnvFilter::new("guest=trace");
+        let subscriber = tracing_subscriber::fmt().with_env_filter(guests_alone).with_ansi(false);
+        subscriber.with_writer(move || log.clone()).init();
+        written
+    });
+    String::from_utf8(WRITTEN.0.lock().unwrap().clone()).unwrap()
+}
+
 /// A stage that returns at once: an outcome without findings and evidence, out of zeroed memory.
 pub(crate) const DOES_NOTHING: &str = r#"(module
   (import "martello:pipeline/types@0.1.0" "[resource-drop]payload" (func $drop (param i32)))

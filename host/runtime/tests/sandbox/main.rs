@@ -15,4 +15,6 @@ mod loading;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod standard;
+#[cfg(test)]
 mod worlds;

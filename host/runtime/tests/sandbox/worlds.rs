@@ -1,11 +1,13 @@
 //! Unmodified components of the upstream worlds: `wasi:cli/command` and `wasi:http/proxy`.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use martello_runtime::{
-    CommandCall, CommandFailure, CommandReport, FolderAccess, FolderGrant, HttpConfig, ImportGrants, serve,
+    CommandCall, CommandFailure, CommandReport, FolderAccess, FolderGrant, HttpComponent, HttpConfig,
+    ImportGrants, NoExtension, serve,
 };
 use martello_vocab::{ByteCount, Limits, code};
 
@@ -19,7 +21,8 @@ fn execute(
     let command =
         sandbox().load_command(&trusted(built("command")), limits, ImportGrants::default()).unwrap();
     let arguments = ["command"].iter().chain(arguments).map(|text| (*text).to_owned()).collect();
-    let call = CommandCall { arguments, environment: Vec::new(), folders, state: () };
+    let settings = BTreeMap::new();
+    let call = CommandCall { arguments, environment: Vec::new(), settings, folders, state: () };
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(command.run(call))
 }
 
@@ -61,7 +64,7 @@ fn a_program_that_runs_away_is_stopped() {
     }
 }
 
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -70,6 +73,10 @@ struct Server {
 impl Server {
     fn start(guest: &str, limits: &Limits, config: HttpConfig) -> Self {
         let component = sandbox().load_http(&trusted(built(guest)), limits, ImportGrants::default()).unwrap();
+        Self::of(component, config)
+    }
+
+    pub(crate) fn of(component: HttpComponent<NoExtension>, config: HttpConfig) -> Self {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -90,7 +97,7 @@ impl Server {
         stream
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
     }
 

@@ -1,0 +1,69 @@
+//! Bundles that must not run, with the sandbox and the backends that a device has.
+
+use bytes::Bytes;
+use martello_bundle::manifest::{
+    Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
+};
+use martello_bundle::{EphemeralModel, VerifiedBundle, ephemeral};
+use martello_inference::ModelError;
+use martello_vocab::{ByteCount, Digest, Limits};
+
+use super::*;
+
+/// A component without anything in it.
+const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+const AFFINE: &[u8] = include_bytes!("../../inference/tests/models/affine.onnx");
+
+fn bundle() -> VerifiedBundle {
+    let tensor = |name: &str| TensorSchema {
+        name: name.to_owned(),
+        dtype: ElementType::F32,
+        shape: vec![Some(2), Some(3)],
+    };
+    let placement =
+        Placement { backend: Backend::Builtin, device: "cpu".to_owned(), strictness: Strictness::Require };
+    let model = Model {
+        name: "giant".parse().unwrap(),
+        digest: Digest::of(AFFINE),
+        size: ByteCount(AFFINE.len() as u64),
+        format: ModelFormat::Onnx,
+        inputs: vec![tensor("x")],
+        outputs: vec![tensor("y")],
+        placement,
+        recipe: None,
+        labels: Vec::new(),
+        calibration: None,
+        threshold: None,
+        licence: None,
+        golden: Vec::new(),
+    };
+    let models = vec![EphemeralModel { model, bytes: Bytes::from_static(AFFINE) }];
+    ephemeral("guest".parse().unwrap(), Bytes::from_static(EMPTY), Limits::default(), models).unwrap()
+}
+
+/// A device that takes models up to this size.
+fn device(state: &std::path::Path, largest_model: ByteCount) -> Device {
+    let mut config = DeviceConfig::new(state.to_owned());
+    config.inference.largest_model = largest_model;
+    Device::start(&config).unwrap()
+}
+
+#[test]
+fn a_giant_model_is_refused_before_anything_of_the_bundle_is_compiled() {
+    let state = tempfile::tempdir().unwrap();
+    let most = ByteCount(AFFINE.len() as u64 - 1);
+    let refused = device(state.path(), most).activate(&bundle()).unwrap_err();
+    let ActivationError::Model { source: ModelError::TooLarge { found, .. }, .. } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(found.0, AFFINE.len() as u64);
+    // What the operator reads.
+    let words = format!("{refused}: {}", std::error::Error::source(&refused).unwrap());
+    assert_eq!(
+        words,
+        format!("loading model `giant`: loading a model: it has {found}, at most {most} are taken")
+    );
+    // The same bundle on a device that takes such models fails at its component, which is no stage.
+    let next = device(state.path(), *found).activate(&bundle()).unwrap_err();
+    assert!(matches!(next, ActivationError::Component { .. }), "{next:?}");
+}
