@@ -61,6 +61,27 @@ fn every_sample_ends_in_done_or_quarantine_and_its_files_are_there() {
 }
 
 #[test]
+fn tensors_leave_as_files_that_numpy_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&input).unwrap();
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    assert!(finish(&mut run(&folder.path().join("state"), &input, &output)).unwrap().status.success());
+    let lines = json_lines(&output.join("report.jsonl")).unwrap();
+    let outputs = lines[0]["outputs"].as_array().unwrap();
+    let file = outputs.iter().find(|file| file["path"].as_str().unwrap().starts_with("tensors/")).unwrap();
+    let path = output.join(file["path"].as_str().unwrap());
+    assert!(fs::read(&path).unwrap().starts_with(b"\x93NUMPY"));
+    let Some(python) = martello_tests::python().unwrap() else { return };
+    let script = "import hashlib, numpy, sys\na = numpy.load(sys.argv[1])\n\
+                  print(a.dtype, a.shape, 0 <= a.min() < a.max() <= 1)\n\
+                  print('sha256:' + hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())";
+    let ended = finish(Command::new(python).args(["-c", script]).arg(path)).unwrap();
+    let expected = format!("float32 (1, 1, 64, 64) True\n{}\n", file["digest"].as_str().unwrap());
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), expected);
+}
+
+#[test]
 fn a_second_run_does_nothing_again_and_the_report_stays_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (state, output) = (folder.path().join("state"), folder.path().join("out"));

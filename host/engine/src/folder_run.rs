@@ -39,6 +39,9 @@ const WAITING_FOR_SCRIBE: usize = 32;
 const LARGEST_BATCH: usize = 32;
 /// How long a file that was found, not announced, must be quiet before it counts as written.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// Turns without a file after which the watcher counts as idle.
+const TURNS_UNTIL_IDLE: u32 = 4;
+
 /// How long the watcher waits before it looks at unsettled files and at whether to stop.
 const WATCH_TURN: Duration = Duration::from_millis(500);
 
@@ -248,6 +251,7 @@ impl Feeder {
             }
         }
         let Some(watch) = &mut watch else { return Ok(()) };
+        let mut quiet_turns = 0_u32;
         while !self.stopped() && !to_workers.is_closed() {
             let turn = if unsettled.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
             let mut ready = Vec::new();
@@ -264,6 +268,11 @@ impl Feeder {
             let now = SystemTime::now();
             unsettled = self.look_again(unsettled);
             ready.extend(unsettled.extract_if(.., |found| found.is_settled(now, SETTLED_AFTER)));
+            quiet_turns =
+                if ready.is_empty() && unsettled.is_empty() { quiet_turns.saturating_add(1) } else { 0 };
+            if quiet_turns == TURNS_UNTIL_IDLE {
+                crate::footprint::release_code();
+            }
             if !ready.into_iter().all(&mut send) {
                 return Ok(());
             }

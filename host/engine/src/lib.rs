@@ -10,7 +10,9 @@
 mod activation;
 pub mod explain;
 mod folder_run;
+mod footprint;
 mod nn;
+pub mod npy;
 mod outputs;
 mod pass;
 mod report;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use martello_runtime::Payload;
 use martello_store::place::{self, Staged};
-use martello_vocab::{Code, Digest, Name};
+use martello_vocab::{Code, Digest, Hasher, Name};
 
+use crate::npy;
 use crate::pass::{Exported, Pass, Refusal};
 use crate::report::{FindingEntry, FindingsFile, ModelLine, OutputFile, QuarantineNote, REPORT_SCHEMA};
 
@@ -19,6 +20,9 @@ const FINDINGS: &str = "findings";
 const QUARANTINE: &str = "quarantine";
 /// The folder in which a run remembers; for its owner alone.
 const MEMORY: &str = ".martello";
+
+/// The extension of an export whose tensors are written as NumPy's files.
+const NPY: &str = "npy";
 
 /// The output folder of a run.
 #[derive(Debug, Clone)]
@@ -94,9 +98,21 @@ impl OutputFolder {
             };
             let relative = format!("{}/{name}", plan.folder);
             let mut staged = place::stage(&self.root.join(&relative), 0o640)?;
-            output.payload.copy_to(&mut staged)?;
+            // Tensors get NumPy's header, so that type and shape are not lost with the attributes.
+            let digest = match npy::header_of(&output.payload).filter(|_| plan.extension.as_str() == NPY) {
+                None => {
+                    output.payload.copy_to(&mut staged)?;
+                    output.digest
+                }
+                Some(header) => {
+                    let mut hashed = Hashed { file: &mut staged, hasher: Hasher::new() };
+                    hashed.write_all(&header)?;
+                    output.payload.copy_to(&mut hashed)?;
+                    hashed.hasher.finish()
+                }
+            };
             written.staged.push(staged);
-            written.files.push(OutputFile { path: relative, digest: output.digest });
+            written.files.push(OutputFile { path: relative, digest });
         }
         if !pass.findings.is_empty() {
             let findings =
@@ -152,5 +168,23 @@ impl OutputFolder {
         written.staged.push(staged);
         written.files.push(OutputFile { path: relative.to_owned(), digest: Digest::of(&bytes) });
         Ok(())
+    }
+}
+
+/// A file whose bytes are hashed on their way.
+struct Hashed<'a> {
+    file: &'a mut Staged,
+    hasher: Hasher,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }

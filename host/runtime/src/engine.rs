@@ -27,4 +27,4 @@ pub fn engine_config() -> Config {
 
 /// Version of [`engine_config`] and of the cache's layout. A change of either changes this number, and with it the
 /// names of all cached files.
-pub(crate) const ENGINE_GENERATION: u32 = 1;
+pub(crate) const ENGINE_GENERATION: u32 = 2;

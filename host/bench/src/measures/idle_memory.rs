@@ -40,7 +40,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
         child.kill().and_then(|()| child.wait()).context("ending martello run")?;
         let (pss, anonymous) = memory?;
         let how = format!(
-            "PSS of `martello run --watch` {what}, three components and the model loaded, built-in backend, release profile; \
+            "PSS of `martello run --watch` {what}, three components and the model loaded, built-in backend, code pages given back when idle; \
              of it {:.1} MB anonymous",
             super::narrow(anonymous) / 1e6,
         );

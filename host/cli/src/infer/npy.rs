@@ -10,9 +10,8 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use martello_bundle::manifest::ElementType;
+use martello_engine::npy::{MAGIC, header};
 use martello_inference::Tensor;
-
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// NumPy writes headers of a few hundred bytes at most.
 const LONGEST_HEADER: usize = 64 << 10;
@@ -101,36 +100,6 @@ fn element_type(descr: &str) -> anyhow::Result<ElementType> {
             "its elements are `{other}`, which wasi:nn cannot name; it has f2, f4, f8, bf16, u1, i4 and i8"
         ),
     })
-}
-
-const fn descr(element_type: ElementType) -> &'static str {
-    match element_type {
-        ElementType::F16 => "<f2",
-        ElementType::F32 => "<f4",
-        ElementType::F64 => "<f8",
-        ElementType::U8 => "|u1",
-        ElementType::I32 => "<i4",
-        ElementType::I64 => "<i8",
-        ElementType::Bf16 => "<V2",
-    }
-}
-
-/// The beginning of a file in version 1, padded so that the elements start at a multiple of 64.
-pub(super) fn header(element_type: ElementType, shape: &[u32]) -> Vec<u8> {
-    let dimensions: String = shape.iter().map(|dimension| format!("{dimension}, ")).collect();
-    let dimensions = if shape.len() == 1 { dimensions.trim_end() } else { dimensions.trim_end_matches(", ") };
-    let text =
-        format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({dimensions}), }}", descr(element_type));
-    let unpadded = MAGIC.len() + 4 + text.len() + 1;
-    let padding = unpadded.next_multiple_of(64) - unpadded;
-    let length = u16::try_from(text.len() + padding + 1).unwrap_or(u16::MAX);
-    let mut header = MAGIC.to_vec();
-    header.extend_from_slice(&[1, 0]);
-    header.extend_from_slice(&length.to_le_bytes());
-    header.extend_from_slice(text.as_bytes());
-    header.resize(header.len() + padding, b' ');
-    header.push(b'\n');
-    header
 }
 
 /// Writes a tensor whose elements `copy` writes.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use martello_bundle::manifest::{ElementType, Strictness, TensorSchema};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModelExt, IntoArcTensor, IntoTValue, TValue, TVec,
-    TractResult, TypedModel, TypedRunnableModel,
+    DatumType, Framework, InferenceFact, InferenceModelExt, IntoArcTensor, TValue, TVec, TractResult,
+    TypedModel, TypedRunnableModel,
 };
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_hir::infer::Factoid;
@@ -37,7 +37,12 @@ struct TractSession {
     executor: Executor,
     /// Elements of the outputs as the interface promises them.
     outputs: Vec<ElementType>,
+    /// The inputs of the last run, for the next one to copy into: fresh pages cost several times the copy.
+    inputs: Vec<Arc<Made>>,
 }
+
+/// A tensor of tract's.
+type Made = tract_onnx::prelude::Tensor;
 
 impl Backend for Tract {
     fn load(&self, model: &Bytes, wanted: &Wanted<'_>) -> Result<Box<dyn Graph>, ModelError> {
@@ -207,15 +212,22 @@ impl Graph for TractGraph {
         };
         let outputs = self.interface.outputs.iter().map(known).collect::<Option<Vec<_>>>();
         let outputs = outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name"))?;
-        Ok(Box::new(TractSession { plan: Arc::clone(&self.plan), executor: self.executor.clone(), outputs }))
+        Ok(Box::new(TractSession {
+            plan: Arc::clone(&self.plan),
+            executor: self.executor.clone(),
+            outputs,
+            inputs: Vec::new(),
+        }))
     }
 }
 
 impl Session for TractSession {
     fn run(&mut self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
-        let values =
-            inputs.iter().map(|tensor| Ok(to_tract(tensor)?.into_tvalue())).collect::<TractResult<TVec<_>>>();
-        let values = values.map_err(|error| failed(&format!("{error:#}")))?;
+        let mut kept = std::mem::take(&mut self.inputs).into_iter();
+        let values = inputs.iter().map(|tensor| to_tract(tensor, kept.next()));
+        let values = values.collect::<TractResult<Vec<_>>>();
+        self.inputs = values.map_err(|error| failed(&format!("{error:#}")))?;
+        let values = self.inputs.iter().map(|value| TValue::from_const(Arc::clone(value))).collect();
         let ran = multithread_tract_scope(self.executor.clone(), || self.evaluate(values, stop));
         let values = match ran {
             Ok(values) => values,
@@ -242,11 +254,19 @@ fn failed(detail: &str) -> RunError {
     RunError::Backend { detail: detail.to_owned() }
 }
 
-/// tract owns its tensors: this is the one copy that this backend makes.
-fn to_tract(tensor: &Tensor) -> TractResult<tract_onnx::prelude::Tensor> {
-    use tract_onnx::prelude::Tensor as Made;
+/// tract owns its tensors: this is the one copy that this backend makes. It goes into `kept` where that fits and nobody
+/// else holds it any more.
+fn to_tract(tensor: &Tensor, kept: Option<Arc<Made>>) -> TractResult<Arc<Made>> {
     let shape: Vec<usize> = tensor.shape().iter().map(|&dimension| dimension as usize).collect();
-    match tensor.element_type() {
+    if let Some(mut kept) = kept
+        && Some(kept.datum_type()) == datum(tensor.element_type())
+        && kept.shape() == shape
+        && let Some(target) = Arc::get_mut(&mut kept)
+    {
+        target.as_bytes_mut().copy_from_slice(tensor.bytes());
+        return Ok(kept);
+    }
+    let made = match tensor.element_type() {
         ElementType::F16 => Made::from_shape(&shape, &tensor.values::<half::f16>()),
         ElementType::F32 => Made::from_shape(&shape, &tensor.values::<f32>()),
         ElementType::F64 => Made::from_shape(&shape, &tensor.values::<f64>()),
@@ -254,7 +274,8 @@ fn to_tract(tensor: &Tensor) -> TractResult<tract_onnx::prelude::Tensor> {
         ElementType::I32 => Made::from_shape(&shape, &tensor.values::<i32>()),
         ElementType::I64 => Made::from_shape(&shape, &tensor.values::<i64>()),
         ElementType::Bf16 => tract_onnx::tract_hir::internal::bail!("tract has no bf16"),
-    }
+    };
+    made.map(Arc::new)
 }
 
 fn from_tract(value: TValue, element: ElementType) -> Result<Tensor, RunError> {

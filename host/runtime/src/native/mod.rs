@@ -25,10 +25,8 @@ use crate::config::RuntimeConfig;
 use crate::engine::ENGINE_GENERATION;
 pub use compiler::CompileError;
 use compiler::Compiler;
-use key::DeviceKey;
+use key::{DeviceKey, MAC_BYTES};
 use map::Vouched;
-
-const MAC_BYTES: u64 = 32;
 
 /// Why native code of a component is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +109,8 @@ impl NativeCode {
         let at = |source| NativeError::Cache { path: path.clone(), source };
         let Some(native) = found(File::open(&path)).map_err(at)? else { return Ok(None) };
         let Some(mac) = found(read_mac(&self.path(name, "mac"))).map_err(at)? else { return Ok(None) };
-        if !self.key.holds(name, &native, &mac).map_err(at)? {
+        let holds = map::with_bytes(&native, |bytes| self.key.holds(name, bytes, &mac));
+        if !holds.and_then(|holds| holds).map_err(at)? {
             tracing::warn!(path = %path.display(), "native code was changed on disk; it is compiled anew");
             return Ok(None);
         }
@@ -141,7 +140,8 @@ impl NativeCode {
         self.compiler.compile(wasm.bytes(), &native)?;
         native.sync_all().map_err(at)?;
         let component = map::component(engine, &Vouched(&native)).map_err(NativeError::Unfit)?;
-        let mac = self.key.mac(name, &native).map_err(at)?;
+        let mac =
+            map::with_bytes(&native, |bytes| self.key.mac(name, bytes)).and_then(|mac| mac).map_err(at)?;
         // The MAC goes first: with a new MAC beside old code, or the other way round, the entry does not hold and is
         // made anew.
         write_whole(&self.path(name, "mac"), mac.as_bytes()).map_err(at)?;
@@ -170,7 +170,7 @@ fn entry_name(component: &Digest) -> String {
 fn read_mac(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     let mut mac = Vec::new();
-    File::open(path)?.take(MAC_BYTES + 1).read_to_end(&mut mac)?;
+    File::open(path)?.take(MAC_BYTES as u64 + 1).read_to_end(&mut mac)?;
     Ok(mac)
 }
 

@@ -19,6 +19,8 @@ use crate::config::{InferenceConfig, LibraryPolicy};
 /// What a library of ONNX Runtime is called, and its providers beside it.
 const NAME: &str = "libonnxruntime.so";
 const PROVIDER_NAME: &str = "libonnxruntime_providers_";
+/// A folder with links to checked libraries; the number of the process stands behind it.
+const LINKS: &str = "martello-onnxruntime-";
 
 /// A process holds one environment, and so one library, for good.
 static LOADED: Mutex<Option<Library>> = Mutex::new(None);
@@ -129,7 +131,9 @@ fn place(library: &File, providers: &[(String, File)]) -> io::Result<PathBuf> {
     if providers.is_empty() {
         return Ok(handle(library));
     }
-    let folder = std::env::temp_dir().join(format!("martello-onnxruntime-{}", std::process::id()));
+    let temporary = std::env::temp_dir();
+    sweep(&temporary)?;
+    let folder = temporary.join(format!("{LINKS}{}", std::process::id()));
     // A folder of this name can only be left over from a process that is gone.
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -142,6 +146,23 @@ fn place(library: &File, providers: &[(String, File)]) -> io::Result<PathBuf> {
     let path = folder.join(NAME);
     symlink(handle(library), &path)?;
     Ok(path)
+}
+
+/// Removes folders with links that processes left which are gone: the library stays loaded until the very end, so that
+/// nobody can remove its folder at exit.
+fn sweep(temporary: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(temporary)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(LINKS)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists())
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            // Another user's, or another process was faster.
+            tracing::debug!(path = %entry.path().display(), %error, "left-over links stay");
+        }
+    }
+    Ok(())
 }
 
 fn environment(path: &Path) -> Result<Environment, String> {
@@ -208,6 +229,20 @@ mod tests {
         let (allowed, left_out) = providers(&path, |digest| *digest == listed).unwrap();
         assert_eq!(allowed.len(), 1);
         assert!(left_out[0].starts_with("libonnxruntime_providers_cuda.so (sha256:"));
+    }
+
+    #[test]
+    fn links_of_processes_that_are_gone_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join(format!("{LINKS}{}", std::process::id()));
+        // Process identifiers end at 2^22 (`proc(5)`, `pid_max`).
+        let gone = folder.path().join(format!("{LINKS}4194305"));
+        let foreign = folder.path().join(format!("{LINKS}notes"));
+        for path in [&ours, &gone, &foreign] {
+            std::fs::create_dir(path).unwrap();
+        }
+        sweep(folder.path()).unwrap();
+        assert_eq!([ours, gone, foreign].map(|path| path.exists()), [true, false, true]);
     }
 
     #[test]
