@@ -14,9 +14,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// tract warns of every operator set that it was not tested with; our golden vectors and the capability list say what
+/// What holds where the configured filter says nothing else; a later directive of the same target wins. tract warns of every operator set that it was not tested with; our golden vectors and the capability list say what
 /// holds. A directive of the same name in the configured filter comes later and wins.
-const QUIET: &str = "tract_onnx=error,tract_hir=error,tract_core=error";
+const DEFAULT: &str = "warn,tract_onnx=error,tract_hir=error,tract_core=error";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,8 +71,7 @@ pub enum TelemetryError {
 /// The filter cannot be read, the trace file cannot be created, or telemetry was started before.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .parse(format!("{QUIET},{}", config.log_filter))
+        .parse(format!("{DEFAULT},{}", config.log_filter))
         .map_err(|source| TelemetryError::Filter { filter: config.log_filter.clone(), source })?;
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()

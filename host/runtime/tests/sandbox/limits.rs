@@ -28,7 +28,7 @@ fn the_deadline_holds_while_the_guest_computes_and_while_it_sleeps() {
         let stage = load(built(name), &limits);
         let failure = fails(&stage, call(input()));
         assert_eq!(failure.code.as_str(), code::GUEST_DEADLINE, "{name}");
-        // Generous for a busy machine; `figures` measures it.
+        // Generous for a busy machine; `cargo xtask bench` measures it.
         assert!(failure.usage.wall < Duration::from_millis(400), "{name}: {:?}", failure.usage);
     }
 }

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
-mod figures;
 #[cfg(test)]
 mod guests;
 #[cfg(test)]
