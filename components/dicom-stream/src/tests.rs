@@ -413,6 +413,25 @@ fn no_declared_length_is_believed_beyond_the_file_or_the_parent() {
     }
 }
 
+#[test]
+fn a_parent_still_bounds_its_children_after_one_of_them_has_ended() {
+    let child = Bytes::default().explicit(SEQUENCE, Vr::SQ, 8, &[]).implicit(Tag::ITEM, 0, &[]);
+    let sibling = child.explicit(NAME, Vr::PN, 100, &[b' '; 100]).0;
+    // The item has room for the child sequence and a header, and the file for all of it.
+    let item = Bytes::default().implicit(Tag::ITEM, 28, &sibling).0;
+    let found = events(&explicit_file(Bytes::default().explicit(SEQUENCE, Vr::SQ, UNDEFINED, &item)));
+    assert!(matches!(found, Err(ReadError::Structure { .. })), "{found:?}");
+}
+
+#[test]
+fn more_than_may_be_held_is_refused_by_the_window_too() {
+    let bytes = vec![0; HELD_MAXIMUM + 1];
+    let mut window = Window::new(SliceSource::new(&bytes));
+    assert_eq!(window.peek(HELD_MAXIMUM).map(<[u8]>::len), Ok(HELD_MAXIMUM));
+    let length = HELD_MAXIMUM as u64 + 1;
+    assert_eq!(window.peek(HELD_MAXIMUM + 1), Err(ReadError::Held { length }));
+}
+
 /// The length of a deflated data set is not known ahead, so that a huge one cannot be refused at its header.
 #[test]
 fn a_huge_declared_length_in_a_deflated_file_asks_for_no_memory() {
@@ -510,7 +529,10 @@ fn delimiters_in_wrong_places_are_refused() {
         ("the end of a sequence with a length", sized(8).implicit(Tag::SEQUENCE_END, 0, &[])),
         ("the end of an item in a sequence", begin().implicit(Tag::ITEM_END, 0, &[])),
         ("an element in a sequence", begin().explicit(NAME, Vr::PN, 4, b"A^B ")),
-        ("a fragment without a length", pixels().implicit(Tag::ITEM, UNDEFINED, &[])),
+        (
+            "a fragment without a length",
+            pixels().implicit(Tag::ITEM, UNDEFINED, &[]).implicit(Tag::SEQUENCE_END, 0, &[]),
+        ),
         ("the end of an item among fragments", pixels().implicit(Tag::ITEM_END, 0, &[])),
         ("an element among fragments", pixels().explicit(NAME, Vr::PN, 4, b"A^B ")),
         ("text without a length", Bytes::default().explicit(Tag(0x0008_0119), Vr::UC, UNDEFINED, &[])),
@@ -642,6 +664,24 @@ fn a_reader_that_goes_back_reads_the_same_again() {
 }
 
 #[test]
+fn a_reader_that_goes_back_from_an_implicit_sequence_is_explicit_again() {
+    let data_set = Bytes::default()
+        .explicit(ROWS, Vr::US, 2, &[1, 0])
+        .explicit(UNKNOWN, Vr::UN, UNDEFINED, &[])
+        .implicit(Tag::ITEM, 0, &[])
+        .implicit(Tag::SEQUENCE_END, 0, &[]);
+    let file = explicit_file(data_set);
+    let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
+    for _ in 0..3 {
+        reader.next_event().unwrap();
+    }
+    assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
+    reader.rewind().unwrap();
+    assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
+    assert_eq!(rest(&mut reader).unwrap(), events(&file).unwrap());
+}
+
+#[test]
 fn a_fault_of_the_source_is_handed_on() {
     struct Broken;
     impl Source for Broken {
@@ -693,6 +733,11 @@ enum Node {
     Sequence(Tag, Vec<Vec<Node>>),
 }
 
+/// Bytes that look random and are the same each time.
+fn noise(count: u32) -> Vec<u8> {
+    (0..count).map(|number| number.wrapping_mul(0x9E37_79B1).to_be_bytes()[0]).collect()
+}
+
 fn node() -> impl Strategy<Value = Node> {
     let text = vec(prop_oneof![Just(b'A'), Just(b'^'), Just(b' ')], 0..9);
     let leaf = prop_oneof![
@@ -700,7 +745,8 @@ fn node() -> impl Strategy<Value = Node> {
         any::<[u8; 2]>().prop_map(|value| Node::Element(ROWS, Vr::US, value.to_vec())),
         vec(any::<u8>(), 0..40).prop_map(|value| Node::Element(DOCUMENT, Vr::OB, value)),
         Just(Node::Element(Tag(0x0008_0016), Vr::UI, b"1.2.3".to_vec())),
-        Just(Node::Element(DOCUMENT, Vr::OB, vec![1; 70_000])),
+        // Too long for a 16-bit length; not so even that many of them, deflated, are taken for a bomb.
+        Just(Node::Element(DOCUMENT, Vr::OB, noise(70_000))),
         // Even lengths: an odd one is filled up, and the filler may make items of it.
         vec(any::<u16>(), 0..12).prop_map(|value| Node::Element(
             UNKNOWN,
