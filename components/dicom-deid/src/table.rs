@@ -42,18 +42,6 @@ const BEYOND: [u32; 11] = [
     0x0040_2007, // Filler Order Number / Imaging Service Request
 ];
 
-/// Which bytes the tags of rows are written with. The table is checked for each file, so that this counts.
-const IS_DIGIT: [bool; 256] = {
-    let mut digits = [false; 256];
-    let text = b"0123456789ABCDEFx";
-    let mut at = 0;
-    while at < text.len() {
-        digits[text[at] as usize] = true;
-        at += 1;
-    }
-    digits
-};
-
 /// Eight digits, a space, the action in four characters, a line feed.
 const ROW: usize = 14;
 
@@ -82,7 +70,7 @@ impl<'a> Table<'a> {
             row.get(8) == Some(&b' ')
                 && row.get(13) == Some(&b'\n')
                 && action_of(row).is_some()
-                && tag_of(row).iter().all(|digit| IS_DIGIT[usize::from(*digit)])
+                && tag_of(row).iter().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F' | b'x'))
         });
         // A table without rows would keep everything.
         (rows.len() == count && !exact.is_empty() && ascend && whole).then_some(Self {

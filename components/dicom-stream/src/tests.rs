@@ -52,12 +52,18 @@ impl Bytes {
 }
 
 /// A preamble, a prefix, and the transfer syntax in group 2.
+/// The length of a value as headers have it.
+fn length(value: &[u8]) -> u32 {
+    u32::try_from(value.len()).unwrap()
+}
+
 fn with_meta(transfer_syntax: &str, data_set: &[u8]) -> Vec<u8> {
     let mut file = begun(transfer_syntax, Encoding::ExplicitLittle, false).unwrap().finish().unwrap();
     file.extend(data_set);
     file
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers build the data set in the call")]
 fn explicit_file(data_set: Bytes) -> Vec<u8> {
     with_meta(EXPLICIT, &data_set.0)
 }
@@ -122,7 +128,7 @@ fn nested_lengths(defined: [bool; 2]) -> Vec<u8> {
         Bytes::default().implicit(Tag::ITEM, UNDEFINED, &name).implicit(Tag::ITEM_END, 0, &[])
     };
     let sequence = if defined[0] {
-        Bytes::default().explicit(SEQUENCE, Vr::SQ, item.0.len() as u32, &item.0)
+        Bytes::default().explicit(SEQUENCE, Vr::SQ, length(&item.0), &item.0)
     } else {
         Bytes::default().explicit(SEQUENCE, Vr::SQ, UNDEFINED, &item.0).implicit(Tag::SEQUENCE_END, 0, &[])
     };
@@ -139,8 +145,8 @@ fn deep(depth: usize, undefined: bool) -> Vec<u8> {
     }
     let mut inner = Vec::new();
     for _ in 0..depth {
-        let item = Bytes::default().implicit(Tag::ITEM, inner.len() as u32, &inner).0;
-        inner = Bytes::default().explicit(SEQUENCE, Vr::SQ, item.len() as u32, &item).0;
+        let item = Bytes::default().implicit(Tag::ITEM, length(&inner), &inner).0;
+        inner = Bytes::default().explicit(SEQUENCE, Vr::SQ, length(&item), &item).0;
     }
     with_meta(EXPLICIT, &inner)
 }
@@ -323,24 +329,22 @@ fn the_content_of_un_without_a_length_is_implicit() {
         .implicit(Tag::ITEM, 12, &name)
         .implicit(Tag::SEQUENCE_END, 0, &[])
         .explicit(ROWS, Vr::US, 2, &[1, 0]);
-    for (syntax, file) in [(EXPLICIT, data_set.0)] {
-        let file = with_meta(syntax, &file);
-        let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
-        assert!(matches!(reader.next_event(), Ok(Event::Sequence(Header { vr: Vr::UN, .. }))));
-        assert_eq!(reader.next_event(), Ok(Event::Item));
-        assert_eq!(reader.next_event(), Ok(element(NAME, Vr::PN, 4)));
-        assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
-        assert_eq!((reader.next_event(), reader.next_event()), (Ok(Event::ItemEnd), Ok(Event::SequenceEnd)));
-        assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
-        assert_eq!(reader.next_event(), Ok(element(ROWS, Vr::US, 2)));
-    }
+    let file = with_meta(EXPLICIT, &data_set.0);
+    let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
+    assert!(matches!(reader.next_event(), Ok(Event::Sequence(Header { vr: Vr::UN, .. }))));
+    assert_eq!(reader.next_event(), Ok(Event::Item));
+    assert_eq!(reader.next_event(), Ok(element(NAME, Vr::PN, 4)));
+    assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
+    assert_eq!((reader.next_event(), reader.next_event()), (Ok(Event::ItemEnd), Ok(Event::SequenceEnd)));
+    assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
+    assert_eq!(reader.next_event(), Ok(element(ROWS, Vr::US, 2)));
 }
 
 #[test]
 fn un_with_a_length_is_entered_only_where_items_fill_it() {
     let implicit = Bytes::default().implicit(NAME, 4, b"A^B ").0;
     let explicit = Bytes::default().explicit(NAME, Vr::PN, 4, b"A^B ").0;
-    let items = |content: &[u8]| Bytes::default().implicit(Tag::ITEM, content.len() as u32, content).0;
+    let items = |content: &[u8]| Bytes::default().implicit(Tag::ITEM, length(content), content).0;
     let open_item = Bytes::default().implicit(Tag::ITEM, UNDEFINED, &explicit).0;
     let closed_item = Bytes(open_item.clone()).implicit(Tag::ITEM_END, 0, &[]).0;
     let cases = [
@@ -356,7 +360,7 @@ fn un_with_a_length_is_entered_only_where_items_fill_it() {
         (Bytes::default().implicit(Tag::SEQUENCE_END, 0, &[]).0, None),
     ];
     for (value, entered) in cases {
-        let data_set = Bytes::default().explicit(UNKNOWN, Vr::UN, value.len() as u32, &value);
+        let data_set = Bytes::default().explicit(UNKNOWN, Vr::UN, length(&value), &value);
         let file = explicit_file(data_set.explicit(ROWS, Vr::US, 2, &[1, 0]));
         let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
         reader.next_event().unwrap();
@@ -384,8 +388,8 @@ fn sequences_nest_to_the_depth_that_is_stated_and_no_deeper() {
 fn un_that_is_entered_counts_as_deep_as_any_sequence() {
     let mut inner = Vec::new();
     for _ in 0..=DEPTH_MAXIMUM {
-        let item = Bytes::default().implicit(Tag::ITEM, inner.len() as u32, &inner).0;
-        inner = Bytes::default().explicit(UNKNOWN, Vr::UN, item.len() as u32, &item).0;
+        let item = Bytes::default().implicit(Tag::ITEM, length(&inner), &inner).0;
+        inner = Bytes::default().explicit(UNKNOWN, Vr::UN, length(&item), &item).0;
     }
     assert_eq!(copy(&with_meta(EXPLICIT, &inner)), Err(ReadError::Depth));
 }
@@ -584,7 +588,11 @@ fn a_deflate_bomb_is_refused_long_before_it_is_inflated() {
     let mut writer = begun(DEFLATED, Encoding::ExplicitLittle, true).unwrap();
     writer.element(Tag::PIXEL_DATA, Vr::OW, &vec![0; 1 << 19]).unwrap();
     let empty = writer.finish().unwrap();
-    assert!(empty.len() - image.len() < (1 << 19) / INFLATE_RATIO_MAXIMUM as usize, "{}", empty.len());
+    assert!(
+        empty.len() - image.len() < (1 << 19) / usize::try_from(INFLATE_RATIO_MAXIMUM).unwrap(),
+        "{}",
+        empty.len()
+    );
     assert_eq!(events(&empty).unwrap(), [element(Tag::PIXEL_DATA, Vr::OW, 1 << 19)]);
 }
 
