@@ -12,10 +12,10 @@ use super::bindings::wasi::nn::errors::{ErrorCode, HostError};
 use super::bindings::wasi::nn::graph::{ExecutionTarget, GraphEncoding, Host as _, HostGraph};
 use super::bindings::wasi::nn::inference::HostGraphExecutionContext;
 use super::bindings::wasi::nn::tensor::{HostTensor, TensorType};
-use super::state::{HeldContext, HeldError, HeldTensor};
+use super::state::{HeldContext, HeldError, HeldTensor, Refusal};
 use crate::error::RunError;
 use crate::testing::{builtin, file, load, scripted};
-use crate::{LoadedModel, Tensor};
+use crate::{LoadedModel, MOST_DIMENSIONS, Tensor};
 
 type Computed = Result<Vec<(String, Resource<HeldTensor>)>, Resource<HeldError>>;
 
@@ -97,6 +97,27 @@ async fn tensors_whose_words_do_not_fit_are_refused_when_they_are_used() {
     }
 }
 
+#[test]
+fn a_refused_tensor_keeps_nothing_of_an_endless_shape() {
+    let mut guest = Guest::of_file("affine");
+    let mut kept = 0;
+    for _ in 0..1000 {
+        let tensor = guest.tensor(&[1; 1 << 16], TensorType::U8, 1);
+        kept += guest.state.table.get(&tensor).unwrap().shape.capacity();
+    }
+    assert_eq!(guest.state.tensor_bytes(), ByteCount(0));
+    assert!(kept <= 1000 * MOST_DIMENSIONS, "{kept} dimensions are kept of 1000 tensors");
+}
+
+#[test]
+fn the_text_of_an_error_is_short_whatever_a_guests_model_calls_its_tensors() {
+    for text in ["x".repeat(16 << 20), "ü".repeat(16 << 20), format!("x{}", "ü".repeat(1 << 10))] {
+        let kept = Refusal::new(ErrorCode::InvalidArgument, text).text;
+        assert!((511..=512).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.capacity() <= 1024, "{}", kept.capacity());
+    }
+}
+
 #[tokio::test]
 async fn wrong_names_counts_and_types_are_refused_and_the_next_run_works() {
     let mut guest = Guest::of_file("affine");
@@ -156,6 +177,22 @@ fn bytes_of_a_guest_load_with_the_grant_and_garbage_does_not() {
         };
         assert_eq!(guest.state.code(error).unwrap(), expected, "{index}");
     }
+}
+
+#[test]
+fn models_of_a_guest_are_charged_as_long_as_it_holds_them() {
+    let affine = file("affine");
+    let limits = Limits { tensor_bytes: ByteCount(3 * affine.len() as u64), ..Limits::default() };
+    let state = NnState::new([], &limits).dangerously_load_guest_models(builtin());
+    let mut guest = Guest { state };
+    let load = |guest: &mut Guest| {
+        guest.state.load(vec![affine.clone()], GraphEncoding::Onnx, ExecutionTarget::Cpu).unwrap()
+    };
+    let mut graphs: Vec<_> = (0..3).map(|_| load(&mut guest).unwrap_or_else(|_| panic!("fits"))).collect();
+    let Err(error) = load(&mut guest) else { panic!("loaded beyond the budget") };
+    assert_eq!(guest.state.code(error).unwrap(), ErrorCode::TooLarge);
+    HostGraph::drop(&mut guest.state, graphs.pop().unwrap()).unwrap();
+    assert!(load(&mut guest).is_ok());
 }
 
 #[tokio::test]
