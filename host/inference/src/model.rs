@@ -15,7 +15,8 @@ use crate::tensor::Tensor;
 use crate::workers::Workers;
 
 /// Runs that are expected to take less than this are made where they are asked for: handing them to another thread
-/// costs about 40 µs.
+/// costs about 40 µs. Nobody but the run itself can end it there, when it is asked to, so that only models whose work
+/// is hardly another for another input are run like that.
 const CHEAP: Duration = Duration::from_micros(500);
 
 /// A model, ready to run.
@@ -97,14 +98,15 @@ impl LoadedModel {
             return Err(RunError::Timeout);
         }
         let expected = self.core.expected.load(Ordering::Relaxed);
+        let deadline = deadline.min(begun.checked_add(self.longest_run).unwrap_or(deadline));
         if expected > 0
             && Duration::from_nanos(expected) < CHEAP
+            && self.interface().is_static()
             && let Some(session) = self.core.sessions.try_take(&*self.core.graph)?
         {
-            let outputs = self.core.run_on(session, &inputs, &Stop::default())?;
+            let outputs = self.workers.run_here(deadline, |stop| self.core.run_on(session, &inputs, stop))?;
             return Ok(self.labelled(outputs));
         }
-        let deadline = deadline.min(begun.checked_add(self.longest_run).unwrap_or(deadline));
         let core = Arc::clone(&self.core);
         let outputs = self.workers.run(deadline, move |stop| core.run(&inputs, stop)).await?;
         Ok(self.labelled(outputs))

@@ -1,5 +1,6 @@
 //! Guests at the boundary of `wasi:nn`, by calling the host's functions as they do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::bindings::wasi::nn::inference::HostGraphExecutionContext;
 use super::bindings::wasi::nn::tensor::{HostTensor, TensorType};
 use super::state::{HeldContext, HeldError, HeldTensor, Refusal};
 use crate::error::RunError;
-use crate::testing::{builtin, file, load, scripted};
+use crate::testing::{builtin, file, load, scripted, scripted_with};
 use crate::{LoadedModel, MOST_DIMENSIONS, Tensor};
 
 type Computed = Result<Vec<(String, Resource<HeldTensor>)>, Resource<HeldError>>;
@@ -279,6 +280,57 @@ async fn a_run_that_misses_the_deadline_is_answered_in_time_and_stopped() {
     assert_eq!(guest.error(computed).0, ErrorCode::Timeout);
     assert!(begun.elapsed() < Duration::from_secs(5));
     tokio::time::timeout(Duration::from_secs(5), stopped.notified()).await.expect("the run is told to stop");
+}
+
+#[tokio::test]
+async fn a_model_that_was_cheap_until_now_misses_no_deadline_on_the_guests_own_thread() {
+    let here = std::thread::current().id();
+    let (is_here, is_slow) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (sees_here, sees_slow) = (Arc::clone(&is_here), Arc::clone(&is_slow));
+    let inference = builtin();
+    let model = scripted(&inference, move |stop| {
+        sees_here.store(std::thread::current().id() == here, Ordering::SeqCst);
+        let begun = Instant::now();
+        while sees_slow.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(5) {
+            if stop.is_wanted() {
+                return Err(RunError::Timeout);
+            }
+            std::thread::yield_now();
+        }
+        Ok(Vec::new())
+    });
+    let mut guest = Guest::with(model);
+    for _ in 0..10 {
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_ok());
+    }
+    assert!(is_here.load(Ordering::SeqCst), "a cheap model runs on the guest's thread");
+    is_slow.store(true, Ordering::SeqCst);
+    guest.state = std::mem::take(&mut guest.state).with_deadline(Instant::now() + Duration::from_millis(30));
+    let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+    let computed = guest.compute(vec![("x", tensor)]).await;
+    assert!(is_here.load(Ordering::SeqCst));
+    assert_eq!(guest.error(computed).0, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn a_model_of_open_shapes_runs_on_no_guests_thread() {
+    let here = std::thread::current().id();
+    let inference = builtin();
+    let model = scripted_with(
+        &inference,
+        None,
+        || (),
+        move |_| {
+            assert_ne!(std::thread::current().id(), here);
+            Ok(Vec::new())
+        },
+    );
+    let mut guest = Guest::with(model);
+    for _ in 0..10 {
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_ok());
+    }
 }
 
 #[tokio::test]
