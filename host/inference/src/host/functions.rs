@@ -317,7 +317,9 @@ impl inference::HostGraphExecutionContext for NnState {
             Ok(outputs) => outputs,
             Err(error) => {
                 if let RunError::Backend { detail } | RunError::Panicked { detail } = &error {
-                    tracing::warn!(model = %model.digest(), detail, "model run failed");
+                    tracing::warn!(model = %model.digest(), %error, "model run failed");
+                    // A backend's own words may hold values of the tensors.
+                    tracing::debug!(model = %model.digest(), detail, "words of the backend");
                 }
                 return self.refuse(error.into());
             }

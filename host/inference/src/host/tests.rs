@@ -1,7 +1,7 @@
 //! Guests at the boundary of `wasi:nn`, by calling the host's functions as they do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use martello_bundle::manifest::Backend;
@@ -331,6 +331,83 @@ async fn a_model_of_open_shapes_runs_on_no_guests_thread() {
         let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
         assert!(guest.compute(vec![("x", tensor)]).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_session_that_panics_while_it_is_made_costs_neither_a_worker_nor_its_room() {
+    let (fails, panics) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (in_run, in_making) = (Arc::clone(&fails), Arc::clone(&panics));
+    let inference = builtin();
+    let model = scripted_with(
+        &inference,
+        Some(1),
+        move || assert!(!in_making.load(Ordering::SeqCst), "as the test wants it"),
+        move |_| {
+            // A session that failed is thrown away.
+            let failed = in_run.swap(false, Ordering::SeqCst);
+            if failed { Err(RunError::Backend { detail: String::new() }) } else { Ok(Vec::new()) }
+        },
+    );
+    let mut guest = Guest::with(model);
+    let limit = Instant::now() + Duration::from_secs(5);
+    guest.state = std::mem::take(&mut guest.state).with_deadline(limit);
+    for (is_broken, code) in [(true, Some(ErrorCode::RuntimeError)), (false, None)] {
+        // More often than there are workers, and than sessions.
+        for _ in 0..5 {
+            let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+            let computed = guest.compute(vec![("x", tensor)]).await;
+            assert_eq!(computed.is_err().then(|| guest.error(computed).0), code);
+            panics.store(is_broken, Ordering::SeqCst);
+        }
+        panics.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Writes down what is logged for an operator to see.
+struct Loud(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Loud {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut log = self.0.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            log.push_str(&format!("{field}: {value:?}\n"));
+        });
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[tokio::test]
+async fn the_words_of_a_backend_are_not_in_the_log_that_operators_see() {
+    let log = Arc::<Mutex<String>>::default();
+    tracing::subscriber::set_global_default(Loud(Arc::clone(&log))).unwrap();
+    let inference = builtin();
+    for is_panic in [true, false] {
+        let model = scripted(&inference, move |_| {
+            assert!(!is_panic, "pixel 4711 is odd");
+            Err(RunError::Backend { detail: "pixel 4711 is odd".to_owned() })
+        });
+        let mut guest = Guest::with(model);
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_err());
+    }
+    let log = log.lock().unwrap();
+    assert!(log.contains("backend panicked") && log.contains("model run failed"), "{log}");
+    assert!(!log.contains("4711"), "{log}");
 }
 
 #[tokio::test]
