@@ -99,6 +99,7 @@ fn tensors_that_a_model_does_not_take_harm_their_own_input_alone() {
         ("no-bytes", "tensor-mismatch"),
         ("overflowing-shape", "tensor-mismatch"),
         ("endless-shape", "tensor-mismatch"),
+        ("endless-shapes", "tensor-mismatch"),
         ("empty-shape", "tensor-mismatch"),
         ("name", "tensor-mismatch"),
         ("twice", "tensor-mismatch"),

@@ -10,6 +10,9 @@
 //! really ran (backend, version, provider, device, precision, threads) is recorded; no other one takes its place
 //! without that being said. [`Inference::check_golden`] runs the bundle's known inputs through both.
 //!
+//! Instances share sessions and buffers, one after the other: what the one before left is overwritten before the next
+//! one gets it.
+//!
 //! The crate deliberately knows nothing of bundles' files, stages and sandboxes. Start with [`Inference`], then
 //! [`NnState`]; buffers stand in `memory.rs`, the threads on which models run in `workers.rs`.
 

@@ -15,7 +15,8 @@ use crate::tensor::Tensor;
 use crate::workers::Workers;
 
 /// Runs that are expected to take less than this are made where they are asked for: handing them to another thread
-/// costs about 40 µs.
+/// costs about 40 µs. Nobody but the run itself can end it there, when it is asked to, so that only models whose work
+/// is hardly another for another input are run like that.
 const CHEAP: Duration = Duration::from_micros(500);
 
 /// A model, ready to run.
@@ -53,7 +54,10 @@ impl LoadedModel {
         workers: Arc<Workers>,
         longest_run: Duration,
     ) -> Result<Self, ModelError> {
-        let first = graph.session()?;
+        let first = catch_unwind(AssertUnwindSafe(|| graph.session())).unwrap_or_else(|panic| {
+            let backend = graph.execution().backend;
+            Err(ModelError::Backend { backend, detail: panic_text(&*panic) })
+        })?;
         let idle = Idle { sessions: vec![first], room: sessions.saturating_sub(1) };
         let sessions = Sessions { idle: Mutex::new(idle), returned: Condvar::new() };
         let core = Core { graph, digest, sessions, expected: AtomicU64::new(0) };
@@ -97,14 +101,15 @@ impl LoadedModel {
             return Err(RunError::Timeout);
         }
         let expected = self.core.expected.load(Ordering::Relaxed);
+        let deadline = deadline.min(begun.checked_add(self.longest_run).unwrap_or(deadline));
         if expected > 0
             && Duration::from_nanos(expected) < CHEAP
+            && self.interface().is_static()
             && let Some(session) = self.core.sessions.try_take(&*self.core.graph)?
         {
-            let outputs = self.core.run_on(session, &inputs, &Stop::default())?;
+            let outputs = self.workers.run_here(deadline, |stop| self.core.run_on(session, &inputs, stop))?;
             return Ok(self.labelled(outputs));
         }
-        let deadline = deadline.min(begun.checked_add(self.longest_run).unwrap_or(deadline));
         let core = Arc::clone(&self.core);
         let outputs = self.workers.run(deadline, move |stop| core.run(&inputs, stop)).await?;
         Ok(self.labelled(outputs))
@@ -182,8 +187,10 @@ impl Core {
                 Err(error)
             }
             Err(panic) => {
+                tracing::error!(model = %self.digest, "backend panicked");
+                // The words of a panic may hold values of the tensors.
                 let detail = panic_text(&*panic);
-                tracing::error!(model = %self.digest, detail, "backend panicked");
+                tracing::debug!(model = %self.digest, detail, "words of the backend's panic");
                 // Dropping what panicked may panic again; leaking it is the safer of two evils.
                 std::mem::forget(session);
                 self.sessions.give_back(None);
@@ -213,10 +220,13 @@ impl Sessions {
         }
         idle.room = idle.room.saturating_sub(1);
         drop(idle);
-        graph.session().map(Some).map_err(|error| {
-            self.give_back(None);
-            RunError::Backend { detail: format!("making a session: {error}") }
-        })
+        let error = match catch_unwind(AssertUnwindSafe(|| graph.session())) {
+            Ok(Ok(session)) => return Ok(Some(session)),
+            Ok(Err(error)) => RunError::Backend { detail: format!("making a session: {error}") },
+            Err(panic) => RunError::Panicked { detail: panic_text(&*panic) },
+        };
+        self.give_back(None);
+        Err(error)
     }
 
     fn take(&self, graph: &dyn Graph, stop: &Stop) -> Result<Box<dyn Session>, RunError> {

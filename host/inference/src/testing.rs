@@ -79,10 +79,14 @@ pub(crate) fn floats(shape: &[u32], values: &[f32]) -> Tensor {
 /// What a scripted model does when it runs.
 type Act = Arc<dyn Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync>;
 
+/// What it does when it is asked for a session.
+type Prepare = Box<dyn Fn() + Send + Sync>;
+
 /// A model that does what the test wants of it.
 pub(crate) struct Scripted {
     interface: Interface,
     execution: Execution,
+    prepare: Prepare,
     act: Act,
 }
 
@@ -91,8 +95,18 @@ pub(crate) fn scripted(
     inference: &Inference,
     act: impl Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync + 'static,
 ) -> Arc<LoadedModel> {
-    let port =
-        Port { name: "x".to_owned(), element: Element::Known(ElementType::F32), shape: Some(vec![Some(1)]) };
+    scripted_with(inference, Some(1), || (), act)
+}
+
+/// The same with this one dimension, open where it is none, and with something to do before each session.
+pub(crate) fn scripted_with(
+    inference: &Inference,
+    dimension: Option<u32>,
+    prepare: impl Fn() + Send + Sync + 'static,
+    act: impl Fn(&Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync + 'static,
+) -> Arc<LoadedModel> {
+    let element = Element::Known(ElementType::F32);
+    let port = Port { name: "x".to_owned(), element, shape: Some(vec![dimension]) };
     let execution = Execution {
         backend: BackendKind::Tract,
         version: "scripted".to_owned(),
@@ -103,7 +117,7 @@ pub(crate) fn scripted(
         instead: None,
     };
     let interface = Interface { inputs: vec![port], outputs: Vec::new() };
-    let graph = Scripted { interface, execution, act: Arc::new(act) };
+    let graph = Scripted { interface, execution, prepare: Box::new(prepare), act: Arc::new(act) };
     let workers = Arc::clone(&inference.workers);
     Arc::new(
         LoadedModel::new(Box::new(graph), Digest::of(b"scripted"), 2, workers, Duration::from_secs(60))
@@ -123,6 +137,7 @@ impl Graph for Scripted {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, ModelError> {
+        (self.prepare)();
         Ok(Box::new(ScriptedSession(Arc::clone(&self.act))))
     }
 }

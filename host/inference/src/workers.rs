@@ -36,6 +36,8 @@ struct State {
     waiting: VecDeque<(Work, Arc<Run>)>,
     /// Runs whose deadline is watched; those that have ended are gone.
     deadlines: Vec<(Instant, Weak<Run>)>,
+    /// When the watch looks again by itself; none where it waits for a deadline to watch.
+    next_look: Option<Instant>,
     closed: bool,
 }
 
@@ -88,31 +90,51 @@ impl Workers {
             if state.waiting.len() >= self.shared.most_waiting {
                 return Err(RunError::Busy);
             }
-            state.deadlines.push((deadline, Arc::downgrade(&run)));
+            self.shared.watch_over(&mut state, &run);
             state.waiting.push_back((Box::new(work), Arc::clone(&run)));
         }
         self.shared.filled.notify_one();
-        self.shared.watched.notify_one();
         // When whoever waits goes away, the run has no purpose left.
-        let _stop = StopOnDrop(run);
+        let _watched = Watched { run, shared: &self.shared };
         receiver.await.unwrap_or(Err(RunError::Timeout))
+    }
+
+    /// Works on this thread. From the deadline on the work is asked to stop, as it is on the other threads.
+    pub(crate) fn run_here(&self, deadline: Instant, work: impl FnOnce(&Stop) -> Answer) -> Answer {
+        let run = Arc::new(Run { stop: Stop::default(), deadline, answer: Mutex::new(None) });
+        self.shared.watch_over(&mut self.shared.lock(), &run);
+        let watched = Watched { run, shared: &self.shared };
+        work(&watched.run.stop)
     }
 }
 
-struct StopOnDrop(Arc<Run>);
+/// A run whose deadline is watched until this is dropped. If nobody has answered it by then, it is asked to stop.
+struct Watched<'a> {
+    run: Arc<Run>,
+    shared: &'a Shared,
+}
 
-impl Drop for StopOnDrop {
+impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        let unanswered = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        let unanswered = self.run.answer.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if unanswered {
-            self.0.stop.stop();
+            self.run.stop.stop();
         }
+        self.shared.lock().deadlines.retain(|(_, run)| !std::ptr::eq(run.as_ptr(), Arc::as_ptr(&self.run)));
     }
 }
 
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the watch look after the run. It is woken only where it would look too late: that costs more than a cheap run.
+    fn watch_over(&self, state: &mut State, run: &Arc<Run>) {
+        state.deadlines.push((run.deadline, Arc::downgrade(run)));
+        if state.next_look.is_none_or(|next| run.deadline < next) {
+            self.watched.notify_one();
+        }
     }
 
     fn work(&self) {
@@ -161,7 +183,8 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
-            state = match state.deadlines.iter().map(|(deadline, _)| *deadline).min() {
+            state.next_look = state.deadlines.iter().map(|(deadline, _)| *deadline).min();
+            state = match state.next_look {
                 Some(next) => {
                     let wait = next.saturating_duration_since(now);
                     self.watched.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0

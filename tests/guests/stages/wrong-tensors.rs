@@ -33,6 +33,11 @@ fn inputs(what: &str) -> Named {
         "no-bytes" => x(floats(&[2, 3], 0)),
         "overflowing-shape" => x(Tensor::new(&[u32::MAX; 8], TensorType::Fp64, &[0; 8])),
         "endless-shape" => x(floats(&[1; 100_000], 4)),
+        // 4 GiB of shapes, of which a host must keep next to nothing.
+        "endless-shapes" => {
+            let endless = vec![1; 1 << 20];
+            (0..1000).map(|_| ("x".to_owned(), floats(&endless, 4))).collect()
+        }
         "empty-shape" => x(floats(&[0, u32::MAX], 0)),
         "name" => vec![("z".to_owned(), fine())],
         "twice" => vec![("x".to_owned(), fine()), ("x".to_owned(), fine())],

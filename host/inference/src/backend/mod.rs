@@ -64,6 +64,14 @@ pub struct Interface {
     pub outputs: Vec<Port>,
 }
 
+impl Interface {
+    /// Whether every dimension of every tensor is known: the work of a run then is hardly another for another input.
+    pub(crate) fn is_static(&self) -> bool {
+        let known = |port: &Port| port.shape.as_ref().is_some_and(|shape| shape.iter().all(Option::is_some));
+        self.inputs.iter().chain(&self.outputs).all(known)
+    }
+}
+
 /// A tensor that a model takes or gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {

@@ -23,6 +23,9 @@ use crate::tensor::Tensor;
 /// The version that is built in, as the workspace pins it.
 const VERSION: &str = "0.23";
 
+/// Bytes of inputs that a session keeps between two runs.
+const MOST_KEPT_BYTES: usize = 32 << 20;
+
 pub(crate) struct Tract;
 
 struct TractGraph {
@@ -37,8 +40,11 @@ struct TractSession {
     executor: Executor,
     /// Elements of the outputs as the interface promises them.
     outputs: Vec<ElementType>,
-    /// The inputs of the last run, for the next one to copy into: fresh pages cost several times the copy.
-    inputs: Vec<Arc<Made>>,
+    /// Tensors for the next run's inputs to be copied into: fresh pages cost several times the copy.
+    ///
+    /// INVARIANT: between two runs they hold zeros, and no more than [`MOST_KEPT_BYTES`]
+    /// (`an_idle_session_keeps_zeros_and_not_too_many`).
+    kept: Vec<Option<Arc<Made>>>,
 }
 
 /// A tensor of tract's.
@@ -216,24 +222,26 @@ impl Graph for TractGraph {
             plan: Arc::clone(&self.plan),
             executor: self.executor.clone(),
             outputs,
-            inputs: Vec::new(),
+            kept: Vec::new(),
         }))
     }
 }
 
 impl Session for TractSession {
     fn run(&mut self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
-        let mut kept = std::mem::take(&mut self.inputs).into_iter();
-        let values = inputs.iter().map(|tensor| to_tract(tensor, kept.next()));
-        let values = values.collect::<TractResult<Vec<_>>>();
-        self.inputs = values.map_err(|error| failed(&format!("{error:#}")))?;
-        let values = self.inputs.iter().map(|value| TValue::from_const(Arc::clone(value))).collect();
+        let mut kept = std::mem::take(&mut self.kept).into_iter();
+        let made = inputs.iter().map(|tensor| to_tract(tensor, kept.next().flatten()));
+        let made = made.collect::<TractResult<Vec<_>>>();
+        let made = made.map_err(|error| failed(&format!("{error:#}")))?;
+        let values = made.iter().map(|value| TValue::from_const(Arc::clone(value))).collect();
         let ran = multithread_tract_scope(self.executor.clone(), || self.evaluate(values, stop));
         let values = match ran {
             Ok(values) => values,
             Err(_) if stop.is_wanted() => return Err(RunError::Timeout),
             Err(error) => return Err(failed(&format!("{error:#}"))),
         };
+        let mut room = MOST_KEPT_BYTES;
+        self.kept = made.into_iter().map(|input| wiped(input, &mut room)).collect();
         values.into_iter().zip(&self.outputs).map(|(value, &element)| from_tract(value, element)).collect()
     }
 }
@@ -278,6 +286,15 @@ fn to_tract(tensor: &Tensor, kept: Option<Arc<Made>>) -> TractResult<Arc<Made>> 
     made.map(Arc::new)
 }
 
+/// The input of a run that is over, with zeros in place of what it held; none where there is no room for it, or where
+/// an output is made of it.
+fn wiped(mut input: Arc<Made>, room: &mut usize) -> Option<Arc<Made>> {
+    let left = room.checked_sub(input.as_bytes().len())?;
+    Arc::get_mut(&mut input)?.as_bytes_mut().fill(0);
+    *room = left;
+    Some(input)
+}
+
 fn from_tract(value: TValue, element: ElementType) -> Result<Tensor, RunError> {
     let wanted = datum(element).ok_or_else(|| failed("tract has no bf16"))?;
     let value = if value.datum_type() == wanted {
@@ -298,5 +315,51 @@ struct Held(Arc<tract_onnx::prelude::Tensor>);
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{file, floats};
+
+    fn session(name: &str, outputs: &[ElementType]) -> TractSession {
+        let (plan, _) = compile(&file(name), &[]).unwrap();
+        TractSession { plan, executor: Executor::SingleThread, outputs: outputs.to_vec(), kept: Vec::new() }
+    }
+
+    fn run(session: &mut TractSession, input: Tensor) -> Tensor {
+        session.run(&[input], &Stop::default()).unwrap().remove(0)
+    }
+
+    fn kept_bytes(session: &TractSession) -> usize {
+        session.kept.iter().flatten().map(|kept| kept.as_bytes().len()).sum()
+    }
+
+    #[test]
+    fn an_idle_session_keeps_zeros_and_not_too_many() {
+        let mut affine = session("affine", &[ElementType::F32]);
+        for _ in 0..2 {
+            let output = run(&mut affine, floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+            assert_eq!(output.values::<f32>().as_ref(), [3.0, 5.0, 7.0, 9.0, 11.0, 13.0]);
+            assert_eq!(kept_bytes(&affine), 24);
+            assert!(affine.kept.iter().flatten().all(|kept| kept.as_bytes().iter().all(|&byte| byte == 0)));
+        }
+        for (name, side, kept) in [("mean_2048", 2048, 16 << 20), ("mean_4096", 4096, 0)] {
+            let mut mean = session(name, &[ElementType::F32]);
+            let bytes = Bytes::from(vec![1; side * side * 4]);
+            let side = u32::try_from(side).unwrap();
+            run(&mut mean, Tensor::new(ElementType::F32, vec![1, 1, side, side], bytes).unwrap());
+            assert_eq!(kept_bytes(&mean), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_the_input_itself_is_not_wiped() {
+        let mut same = session("same_u8", &[ElementType::U8]);
+        let input = |value| Tensor::copied(ElementType::U8, vec![2, 3], &[value; 6]).unwrap();
+        let first = run(&mut same, input(7));
+        let second = run(&mut same, input(9));
+        assert_eq!((first.bytes().as_ref(), second.bytes().as_ref()), (&[7; 6][..], &[9; 6][..]));
     }
 }

@@ -19,7 +19,7 @@ use super::bindings::wasi::nn::tensor::TensorType;
 use super::bindings::wasi::nn::{errors, graph, inference, tensor};
 use super::state::{HeldContext, HeldError, HeldGraph, HeldTensor, NnState, Refusal};
 use crate::error::{ModelError, RunError};
-use crate::tensor::Tensor;
+use crate::tensor::{MOST_DIMENSIONS, Tensor, TensorError};
 
 /// What a call may copy out of a guest beside tensors, for an instance that holds a model.
 const OTHER_CALL_BYTES: u64 = 16 << 20;
@@ -47,15 +47,22 @@ fn shadow<T: Send + 'static>(linker: &mut Linker<T>, get: fn(&mut T) -> &mut NnS
     let mut interface = linker.instance("wasi:nn/tensor@0.2.0-rc-2024-10-28")?;
     interface.func_wrap(
         "[constructor]tensor",
-        move |mut store: StoreContextMut<'_, T>, (shape, ty, data): (Vec<u32>, TensorType, WasmList<u8>)| {
+        move |mut store: StoreContextMut<'_, T>,
+              (shape, ty, data): (WasmList<u32>, TensorType, WasmList<u8>)| {
             let element_type = element_type(ty);
-            let content = match get(store.data_mut()).admit(element_type, &shape, data.len()) {
-                // The slice is the guest's own memory.
-                Ok(()) => Tensor::copied(element_type, shape.clone(), data.as_le_slice(store.as_context()))
-                    .map_err(|error| Refusal::new(ErrorCode::InvalidArgument, error.to_string())),
-                Err(refusal) => Err(refusal),
+            // Both lists are still the guest's own memory; of an endless shape no more than this is ever copied.
+            let rank = shape.len();
+            let shape = shape.iter(&mut store)?.take(MOST_DIMENSIONS).collect::<Result<Vec<u32>>>()?;
+            let invalid = |error: TensorError| Refusal::new(ErrorCode::InvalidArgument, error.to_string());
+            let content = if rank > MOST_DIMENSIONS {
+                Err(invalid(TensorError::Rank { found: rank }))
+            } else {
+                get(store.data_mut()).admit(element_type, &shape, data.len()).and_then(|()| {
+                    let bytes = data.as_le_slice(store.as_context());
+                    Tensor::copied(element_type, shape.clone(), bytes).map_err(invalid)
+                })
             };
-            Ok((get(store.data_mut()).hold(element_type, shape, content)?,))
+            Ok((get(store.data_mut()).hold(element_type, &shape, content)?,))
         },
     )?;
     interface.func_wrap(
@@ -70,10 +77,14 @@ fn shadow<T: Send + 'static>(linker: &mut Linker<T>, get: fn(&mut T) -> &mut NnS
     interface.func_wrap("load-by-name", move |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
         let state = get(store.data_mut());
         let opened = graph::Host::load_by_name(state, name)?;
-        // wasmtime counts what a call reads from the guest, also where it is not copied. An instance that holds a
-        // model may hand over tensors up to its budget.
-        let room = state.tensor_limit.saturating_add(OTHER_CALL_BYTES);
-        store.set_hostcall_fuel(ByteCount(room).as_usize());
+        if opened.is_ok() {
+            // wasmtime counts what a call reads from the guest, also where it is not copied. An instance that holds a
+            // model may hand over tensors up to its budget. There is one such number for all functions, taken before
+            // any of them is entered, so that from here on every call of the instance may carry as much. What they
+            // copy of it lives as long as the call; what outlives it is bounded or charged.
+            let room = state.tensor_limit.saturating_add(OTHER_CALL_BYTES);
+            store.set_hostcall_fuel(ByteCount(room).as_usize());
+        }
         Ok((opened,))
     })
 }
@@ -111,7 +122,7 @@ impl tensor::HostTensor for NnState {
             Tensor::copied(element_type, shape.clone(), &data)
                 .map_err(|error| Refusal::new(ErrorCode::InvalidArgument, error.to_string()))
         });
-        self.hold(element_type, shape, content)
+        self.hold(element_type, &shape, content)
     }
 
     fn dimensions(&mut self, this: Resource<HeldTensor>) -> Result<Vec<u32>> {
@@ -200,8 +211,7 @@ impl NnState {
                 return Err(Refusal::new(ErrorCode::UnsupportedOperation, "there is no TPU"));
             }
         };
-        // The bytes are charged while the model is made of them; the model itself lives outside of the budget, and
-        // is at most as many as the table has handles.
+        // What the backend makes of the bytes is not known: a model is charged with its file.
         self.room(bytes.len() as u64)?;
         let digest = Digest::of(bytes);
         let placement =
@@ -212,7 +222,9 @@ impl NnState {
                 tracing::warn!(%error, "model of a guest is refused");
                 model_refusal(&error)
             })?;
-        Ok(HeldGraph { name: None, model: Arc::new(loaded) })
+        let model = Arc::new(loaded);
+        self.charge_model(&model, bytes.len() as u64);
+        Ok(HeldGraph { name: None, model })
     }
 }
 
@@ -305,7 +317,9 @@ impl inference::HostGraphExecutionContext for NnState {
             Ok(outputs) => outputs,
             Err(error) => {
                 if let RunError::Backend { detail } | RunError::Panicked { detail } = &error {
-                    tracing::warn!(model = %model.digest(), detail, "model run failed");
+                    tracing::warn!(model = %model.digest(), %error, "model run failed");
+                    // A backend's own words may hold values of the tensors.
+                    tracing::debug!(model = %model.digest(), detail, "words of the backend");
                 }
                 return self.refuse(error.into());
             }
@@ -317,7 +331,7 @@ impl inference::HostGraphExecutionContext for NnState {
         let mut held = Vec::with_capacity(outputs.len());
         for (name, tensor) in outputs {
             let shape = tensor.shape().to_vec();
-            held.push((name, self.hold(tensor.element_type(), shape, Ok(tensor))?));
+            held.push((name, self.hold(tensor.element_type(), &shape, Ok(tensor))?));
         }
         Ok(Ok(held))
     }

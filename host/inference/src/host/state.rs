@@ -1,7 +1,7 @@
 //! What the host keeps for one instance: the models it may open, what it holds, and how much of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use martello_bundle::manifest::ElementType;
@@ -18,11 +18,16 @@ use crate::tensor::{MOST_DIMENSIONS, Tensor, byte_length};
 /// Tensors, graphs, contexts and errors that an instance may hold at once. Beyond it the instance is ended.
 const MOST_HANDLES: usize = 1024;
 
+/// Bytes of the text of an error: it is kept and not charged, and a guest's own model names its tensors as it likes.
+const LONGEST_TEXT: usize = 512;
+
 /// The state of `wasi:nn` for one instance. The default grants nothing.
 pub struct NnState {
     pub(super) table: ResourceTable,
     models: BTreeMap<Name, Arc<LoadedModel>>,
     guest_models: Option<Arc<Inference>>,
+    /// Models that the guest brought, with the bytes of each; those that nobody holds any more are gone.
+    brought: Vec<(Weak<LoadedModel>, u64)>,
     pub(super) tensor_limit: u64,
     pub(super) tensor_bytes: u64,
     /// Each run ends by then.
@@ -75,7 +80,10 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.shrink_to_fit();
+        Self { code, text }
     }
 }
 
@@ -87,7 +95,7 @@ impl From<RunError> for Refusal {
             RunError::TooLarge => ErrorCode::TooLarge,
             RunError::Busy | RunError::Backend { .. } | RunError::Panicked { .. } => ErrorCode::RuntimeError,
         };
-        Self { code, text: error.to_string() }
+        Self::new(code, error.to_string())
     }
 }
 
@@ -100,6 +108,7 @@ impl NnState {
             table,
             models: models.into_iter().collect(),
             guest_models: None,
+            brought: Vec::new(),
             tensor_limit: limits.tensor_bytes.0,
             tensor_bytes: 0,
             deadline: Deadline::After(limits.wall()),
@@ -171,20 +180,31 @@ impl NnState {
     }
 
     pub(super) fn room(&self, bytes: u64) -> Result<(), Refusal> {
-        if self.tensor_bytes.saturating_add(bytes) > self.tensor_limit {
+        let models = self.brought.iter().filter(|(model, _)| model.strong_count() > 0);
+        let held = models.fold(self.tensor_bytes, |held, (_, bytes)| held.saturating_add(*bytes));
+        if held.saturating_add(bytes) > self.tensor_limit {
             return Err(RunError::TooLarge.into());
         }
         Ok(())
     }
 
-    /// Puts a tensor into the guest's hands and charges the instance with it.
+    /// Charges the instance with a model that the guest brought, for as long as it holds it.
+    pub(super) fn charge_model(&mut self, model: &Arc<LoadedModel>, bytes: u64) {
+        self.brought.retain(|(model, _)| model.strong_count() > 0);
+        self.brought.push((Arc::downgrade(model), bytes));
+    }
+
+    /// Puts a tensor into the guest's hands and charges the instance with it. The shape is not charged.
+    ///
+    /// INVARIANT: whatever the guest gave, a tensor keeps memory for [`MOST_DIMENSIONS`] dimensions at most
+    /// (`a_refused_tensor_keeps_nothing_of_an_endless_shape`).
     pub(super) fn hold(
         &mut self,
         element_type: ElementType,
-        mut shape: Vec<u32>,
+        shape: &[u32],
         content: Result<Tensor, Refusal>,
     ) -> wasmtime::Result<Resource<HeldTensor>> {
-        shape.truncate(MOST_DIMENSIONS);
+        let shape = shape.iter().copied().take(MOST_DIMENSIONS).collect::<Vec<_>>();
         let charged = content.as_ref().map_or(0, |tensor| tensor.bytes().len() as u64);
         let held = self.table.push(HeldTensor { shape, element_type, content, charged })?;
         self.tensor_bytes = self.tensor_bytes.saturating_add(charged);

@@ -1,6 +1,7 @@
 //! Guests at the boundary of `wasi:nn`, by calling the host's functions as they do.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use martello_bundle::manifest::Backend;
@@ -12,10 +13,10 @@ use super::bindings::wasi::nn::errors::{ErrorCode, HostError};
 use super::bindings::wasi::nn::graph::{ExecutionTarget, GraphEncoding, Host as _, HostGraph};
 use super::bindings::wasi::nn::inference::HostGraphExecutionContext;
 use super::bindings::wasi::nn::tensor::{HostTensor, TensorType};
-use super::state::{HeldContext, HeldError, HeldTensor};
+use super::state::{HeldContext, HeldError, HeldTensor, Refusal};
 use crate::error::RunError;
-use crate::testing::{builtin, file, load, scripted};
-use crate::{LoadedModel, Tensor};
+use crate::testing::{builtin, file, load, scripted, scripted_with};
+use crate::{LoadedModel, MOST_DIMENSIONS, Tensor};
 
 type Computed = Result<Vec<(String, Resource<HeldTensor>)>, Resource<HeldError>>;
 
@@ -97,6 +98,27 @@ async fn tensors_whose_words_do_not_fit_are_refused_when_they_are_used() {
     }
 }
 
+#[test]
+fn a_refused_tensor_keeps_nothing_of_an_endless_shape() {
+    let mut guest = Guest::of_file("affine");
+    let mut kept = 0;
+    for _ in 0..1000 {
+        let tensor = guest.tensor(&[1; 1 << 16], TensorType::U8, 1);
+        kept += guest.state.table.get(&tensor).unwrap().shape.capacity();
+    }
+    assert_eq!(guest.state.tensor_bytes(), ByteCount(0));
+    assert!(kept <= 1000 * MOST_DIMENSIONS, "{kept} dimensions are kept of 1000 tensors");
+}
+
+#[test]
+fn the_text_of_an_error_is_short_whatever_a_guests_model_calls_its_tensors() {
+    for text in ["x".repeat(16 << 20), "ü".repeat(16 << 20), format!("x{}", "ü".repeat(1 << 10))] {
+        let kept = Refusal::new(ErrorCode::InvalidArgument, text).text;
+        assert!((511..=512).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.capacity() <= 1024, "{}", kept.capacity());
+    }
+}
+
 #[tokio::test]
 async fn wrong_names_counts_and_types_are_refused_and_the_next_run_works() {
     let mut guest = Guest::of_file("affine");
@@ -156,6 +178,22 @@ fn bytes_of_a_guest_load_with_the_grant_and_garbage_does_not() {
         };
         assert_eq!(guest.state.code(error).unwrap(), expected, "{index}");
     }
+}
+
+#[test]
+fn models_of_a_guest_are_charged_as_long_as_it_holds_them() {
+    let affine = file("affine");
+    let limits = Limits { tensor_bytes: ByteCount(3 * affine.len() as u64), ..Limits::default() };
+    let state = NnState::new([], &limits).dangerously_load_guest_models(builtin());
+    let mut guest = Guest { state };
+    let load = |guest: &mut Guest| {
+        guest.state.load(vec![affine.clone()], GraphEncoding::Onnx, ExecutionTarget::Cpu).unwrap()
+    };
+    let mut graphs: Vec<_> = (0..3).map(|_| load(&mut guest).unwrap_or_else(|_| panic!("fits"))).collect();
+    let Err(error) = load(&mut guest) else { panic!("loaded beyond the budget") };
+    assert_eq!(guest.state.code(error).unwrap(), ErrorCode::TooLarge);
+    HostGraph::drop(&mut guest.state, graphs.pop().unwrap()).unwrap();
+    assert!(load(&mut guest).is_ok());
 }
 
 #[tokio::test]
@@ -242,6 +280,134 @@ async fn a_run_that_misses_the_deadline_is_answered_in_time_and_stopped() {
     assert_eq!(guest.error(computed).0, ErrorCode::Timeout);
     assert!(begun.elapsed() < Duration::from_secs(5));
     tokio::time::timeout(Duration::from_secs(5), stopped.notified()).await.expect("the run is told to stop");
+}
+
+#[tokio::test]
+async fn a_model_that_was_cheap_until_now_misses_no_deadline_on_the_guests_own_thread() {
+    let here = std::thread::current().id();
+    let (is_here, is_slow) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (sees_here, sees_slow) = (Arc::clone(&is_here), Arc::clone(&is_slow));
+    let inference = builtin();
+    let model = scripted(&inference, move |stop| {
+        sees_here.store(std::thread::current().id() == here, Ordering::SeqCst);
+        let begun = Instant::now();
+        while sees_slow.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(5) {
+            if stop.is_wanted() {
+                return Err(RunError::Timeout);
+            }
+            std::thread::yield_now();
+        }
+        Ok(Vec::new())
+    });
+    let mut guest = Guest::with(model);
+    for _ in 0..10 {
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_ok());
+    }
+    assert!(is_here.load(Ordering::SeqCst), "a cheap model runs on the guest's thread");
+    is_slow.store(true, Ordering::SeqCst);
+    guest.state = std::mem::take(&mut guest.state).with_deadline(Instant::now() + Duration::from_millis(30));
+    let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+    let computed = guest.compute(vec![("x", tensor)]).await;
+    assert!(is_here.load(Ordering::SeqCst));
+    assert_eq!(guest.error(computed).0, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn a_model_of_open_shapes_runs_on_no_guests_thread() {
+    let here = std::thread::current().id();
+    let inference = builtin();
+    let model = scripted_with(
+        &inference,
+        None,
+        || (),
+        move |_| {
+            assert_ne!(std::thread::current().id(), here);
+            Ok(Vec::new())
+        },
+    );
+    let mut guest = Guest::with(model);
+    for _ in 0..10 {
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_panics_while_it_is_made_costs_neither_a_worker_nor_its_room() {
+    let (fails, panics) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (in_run, in_making) = (Arc::clone(&fails), Arc::clone(&panics));
+    let inference = builtin();
+    let model = scripted_with(
+        &inference,
+        Some(1),
+        move || assert!(!in_making.load(Ordering::SeqCst), "as the test wants it"),
+        move |_| {
+            // A session that failed is thrown away.
+            let failed = in_run.swap(false, Ordering::SeqCst);
+            if failed { Err(RunError::Backend { detail: String::new() }) } else { Ok(Vec::new()) }
+        },
+    );
+    let mut guest = Guest::with(model);
+    let limit = Instant::now() + Duration::from_secs(5);
+    guest.state = std::mem::take(&mut guest.state).with_deadline(limit);
+    for (is_broken, code) in [(true, Some(ErrorCode::RuntimeError)), (false, None)] {
+        // More often than there are workers, and than sessions.
+        for _ in 0..5 {
+            let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+            let computed = guest.compute(vec![("x", tensor)]).await;
+            assert_eq!(computed.is_err().then(|| guest.error(computed).0), code);
+            panics.store(is_broken, Ordering::SeqCst);
+        }
+        panics.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Writes down what is logged for an operator to see.
+struct Loud(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Loud {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut log = self.0.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            log.push_str(&format!("{field}: {value:?}\n"));
+        });
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[tokio::test]
+async fn the_words_of_a_backend_are_not_in_the_log_that_operators_see() {
+    let log = Arc::<Mutex<String>>::default();
+    tracing::subscriber::set_global_default(Loud(Arc::clone(&log))).unwrap();
+    let inference = builtin();
+    for is_panic in [true, false] {
+        let model = scripted(&inference, move |_| {
+            assert!(!is_panic, "pixel 4711 is odd");
+            Err(RunError::Backend { detail: "pixel 4711 is odd".to_owned() })
+        });
+        let mut guest = Guest::with(model);
+        let tensor = guest.tensor(&[1], TensorType::Fp32, 4);
+        assert!(guest.compute(vec![("x", tensor)]).await.is_err());
+    }
+    let log = log.lock().unwrap();
+    assert!(log.contains("backend panicked") && log.contains("model run failed"), "{log}");
+    assert!(!log.contains("4711"), "{log}");
 }
 
 #[tokio::test]
