@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use martello_pipeline::{Evidence, FaultKind, Finding};
 use martello_vocab::{Code, Digest, Limits, Name, code};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTableError};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::WasiCtx;
 
@@ -330,6 +330,9 @@ pub(crate) fn trap_code(error: &wasmtime::Error, breach: Option<Breach>) -> Code
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return Code::of(code::HOST_FAULT);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Code::of(code::GUEST_HANDLES);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Code::of(code::GUEST_STACK),

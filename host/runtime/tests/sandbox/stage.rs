@@ -45,7 +45,8 @@ fn a_payload_goes_through_whole() {
         assert!(output.payload.read_all(u64::MAX).unwrap() == bytes);
         assert_eq!(report.findings[0].label.as_deref(), Some("full"));
         assert_eq!(report.evidence.unwrap().actions[0].count, 1);
-        assert_eq!(report.usage.output.0, 9_000_000);
+        // The bytes, the media type, and the attribute's name and value.
+        assert_eq!(report.usage.output.0, 9_000_000 + 7 + 4 + 3);
         assert!(report.usage.host_calls > 2 * 9_000_000 / 65_536);
     }
 }
