@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
-use crate::log::{BudgetedLog, TracingLog};
+use crate::log::{BudgetedLog, LogLevel, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::runtime::{Extension, LoadError, Runtime, Shared};
 use crate::stage::{StageState, root_causes, trap_code};
@@ -152,7 +152,9 @@ fn run_on<X: Extension>(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<CommandReport, CommandFailure> {
     let _running = shared.ticker.running();
-    let log = BudgetedLog::new(Arc::new(TracingLog { trace: "command".to_owned() }), limits.log_bytes);
+    // Its standard streams are those of this process: the log has its `wasi:logging` alone.
+    let sink = Arc::new(TracingLog { trace: "command".to_owned() });
+    let log = BudgetedLog::new(sink, limits.log_bytes, LogLevel::Warn);
     let meter = Meter::start(limits, Placement::OwnThread, Arc::clone(abandonment));
     let deadline = meter.deadline();
     let settings = Arc::new(call.settings);

@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
-use crate::log::{BudgetedLog, TracingLog};
+use crate::log::{BudgetedLog, LogLevel, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement};
 use crate::runtime::{Extension, LoadError, Runtime, Shared};
 use crate::stage::{StageState, closed_wasi, root_causes, trap_code};
@@ -112,7 +112,9 @@ impl<X: Extension> HttpComponent<X> {
     {
         let instance = Arc::clone(&self.instances).try_acquire_owned().map_err(|_| HttpFailure::Busy)?;
         let limits = self.limits.clone();
-        let log = BudgetedLog::new(Arc::new(TracingLog { trace: "http".to_owned() }), limits.log_bytes);
+        // Whoever serves a component looks for its panics here; no patient's file comes this way by itself.
+        let sink = Arc::new(TracingLog { trace: "http".to_owned() });
+        let log = BudgetedLog::new(sink, limits.log_bytes, LogLevel::Warn);
         let output_bytes = limits.output_bytes;
         let meter = Meter::start(limits, Placement::SharedWorker, Arc::new(Abandonment::default()));
         let stage = StageState {

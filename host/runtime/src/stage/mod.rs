@@ -18,7 +18,7 @@ use wasmtime_wasi::WasiCtx;
 
 use crate::Extension;
 use crate::guest::Guest;
-use crate::log::{BudgetedLog, GuestLog, Stream, TracingLog};
+use crate::log::{BudgetedLog, GuestLog, LogLevel, Stream, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::payload::{Output, Payload};
 use crate::runtime::Shared;
@@ -200,7 +200,7 @@ impl<X: Extension> StageComponent<X> {
     ) -> Result<StageReport, Box<StageFailure>> {
         let _running = self.shared.ticker.running();
         let contract = call.contract;
-        let log = BudgetedLog::new(call.log, self.limits.log_bytes);
+        let log = BudgetedLog::new(call.log, self.limits.log_bytes, LogLevel::Debug);
         let stage = StageState {
             settings: Arc::new(call.settings),
             assets: call.assets,
