@@ -4,13 +4,14 @@
 //! share it fairly. Whoever serves other things too gives them a runtime of their own.
 
 mod server;
+mod timely;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::{Request, Response};
 use martello_trust::{Blob, Trusted};
@@ -200,9 +201,12 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut error = Some(error);
+    let mut over = Some(error);
     Limited::new(body, most.as_usize())
-        .map_err(move |_| error.take().unwrap_or(Error::ConnectionTerminated))
+        .map_err(move |error| match over.take() {
+            Some(over) if error.is::<LengthLimitError>() => over,
+            _ => Error::ConnectionTerminated,
+        })
         .boxed_unsync()
 }
 
@@ -237,5 +241,47 @@ impl WasiHttpHooks for NoEgress {
         _body: Io,
     ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<(Response<WasiBody>, Io)>> + Send> {
         Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body_util::Full;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body whose sender went away.
+    struct Reset;
+
+    impl Body for Reset {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+
+    fn collected(body: WasiBody) -> Result<Bytes, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(body.collect()).map(http_body_util::Collected::to_bytes)
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_not_one_that_is_too_large() {
+        let most = ByteCount(10);
+        let over = || Error::HttpRequestBodySize(None);
+        assert!(matches!(collected(limited(Reset, most, over())), Err(Error::ConnectionTerminated)));
+        let large = Full::new(Bytes::from_static(b"eleven byte"));
+        assert!(matches!(collected(limited(large, most, over())), Err(Error::HttpRequestBodySize(_))));
+        let fits = Full::new(Bytes::from_static(b"ten bytes!"));
+        assert_eq!(collected(limited(fits, most, over())).unwrap(), "ten bytes!");
     }
 }
