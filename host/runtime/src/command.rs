@@ -74,19 +74,20 @@ pub struct CommandReport {
 #[derive(Debug, thiserror::Error)]
 pub enum CommandFailure {
     /// A granted folder cannot be opened.
-    #[error("opening folder {folder} for the program: {detail}")]
+    #[error("opening folder {folder} for the program")]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// What the system says.
-        detail: String,
+        #[source]
+        source: wasmtime::Error,
     },
     /// It trapped or ran into a limit.
-    #[error("program stopped with `{code}`: {detail}")]
+    #[error("program stopped with `{code}`")]
     Stopped {
         /// The limit, or the trap.
         code: Code,
-        /// For the local log.
+        /// Why, for the local log and for whoever started it.
         detail: String,
         /// The guest's functions at a trap, innermost first.
         backtrace: Option<String>,
@@ -180,7 +181,8 @@ fn run_on<X: Extension>(
         Ok(Ok(())) => Ok(CommandReport { exit: 0, usage }),
         Ok(Err(())) => Ok(CommandReport { exit: 1, usage }),
         Err(error) => match error.downcast_ref::<I32Exit>() {
-            // Only the lowest byte reaches a parent process, as everywhere; it never turns failure into success.
+            // A parent process sees one byte. A code that does not fit is a plain failure: cut down to its lowest
+            // byte, 256 would be a success.
             Some(&I32Exit(exit)) => Ok(CommandReport { exit: u8::try_from(exit).unwrap_or(1), usage }),
             None => Err(CommandFailure::Stopped {
                 code: trap_code(&error, guest.meter.breach()),
@@ -200,10 +202,8 @@ fn wasi<S>(call: &CommandCall<S>) -> Result<WasiCtx, CommandFailure> {
             FolderAccess::Read => FsPerms::ReadOnly,
             FolderAccess::ReadWrite => FsPerms::ReadWrite,
         };
-        wasi.preopened_dir(&grant.host, &grant.guest, access).map_err(|error| CommandFailure::Folder {
-            folder: grant.host.clone(),
-            detail: format!("{error:#}"),
-        })?;
+        wasi.preopened_dir(&grant.host, &grant.guest, access)
+            .map_err(|source| CommandFailure::Folder { folder: grant.host.clone(), source })?;
     }
     Ok(wasi.build())
 }
