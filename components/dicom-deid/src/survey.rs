@@ -289,12 +289,38 @@ impl Facts {
     }
 }
 
-/// A value without its padding.
+/// A value without its padding. Bytes that are no UTF-8 (other character sets) are spelled in hexadecimal digits: a
+/// replacement character would make two patients one.
 pub(crate) fn trimmed(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_matches(['\0', ' ', '\t', '\r', '\n']).to_owned()
+    const PADDING: [char; 5] = ['\0', ' ', '\t', '\r', '\n'];
+    match std::str::from_utf8(value) {
+        Ok(text) => text.trim_matches(PADDING).to_owned(),
+        Err(_) => {
+            let is_padding = |byte: &u8| PADDING.contains(&char::from(*byte));
+            let end = value.iter().rposition(|byte| !is_padding(byte)).map_or(0, |last| last + 1);
+            let start = value.iter().position(|byte| !is_padding(byte)).unwrap_or(end);
+            let bytes = value.get(start..end).unwrap_or_default();
+            bytes.iter().fold("hex:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        }
+    }
 }
 
 /// UIDs that the standard itself assigns.
 pub(crate) fn is_well_known(uid: &str) -> bool {
     uid.starts_with("1.2.840.10008.") && is_uid(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_other_character_sets_stay_different_names() {
+        // "Müller" and "Möller" in Latin-1, with padding.
+        let (first, second) = (trimmed(b" M\xFCller\0"), trimmed(b"M\xF6ller "));
+        assert_ne!(first, second);
+        assert_eq!(first, trimmed(b"M\xFCller"));
+        assert_eq!(trimmed(b" Doe^John \0"), "Doe^John");
+        assert_eq!(trimmed("Müller ".as_bytes()), "Müller");
+    }
 }

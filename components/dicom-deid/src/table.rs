@@ -26,6 +26,22 @@ pub struct Table<'a> {
     patterns: &'a [[u8; ROW]],
 }
 
+/// Attributes that the standard's table leaves alone although they hold what it removes elsewhere: birth and death dates
+/// in another calendar, numbers of orders, comments, free text about an animal, names of issuers. Ascending.
+const BEYOND: [u32; 11] = [
+    0x0010_0033, // Patient's Birth Date in Alternative Calendar
+    0x0010_0034, // Patient's Death Date in Alternative Calendar
+    0x0010_0218, // Strain Additional Information
+    0x0010_2292, // Patient Breed Description
+    0x0040_0031, // Local Namespace Entity ID
+    0x0040_0032, // Universal Entity ID
+    0x0040_0400, // Comments on the Scheduled Procedure Step
+    0x0040_1006, // Placer Order Number / Procedure
+    0x0040_1007, // Filler Order Number / Procedure
+    0x0040_2006, // Placer Order Number / Imaging Service Request
+    0x0040_2007, // Filler Order Number / Imaging Service Request
+];
+
 /// Eight digits, a space, the action in four characters, a line feed.
 const ROW: usize = 14;
 
@@ -78,7 +94,8 @@ impl<'a> Table<'a> {
             return self.exact.get(row).and_then(action_of);
         }
         let fits = |row: &&[u8; ROW]| tag_of(row).iter().zip(&digits).all(|(p, d)| *p == b'x' || p == d);
-        self.patterns.iter().find(fits).and_then(action_of)
+        let action = self.patterns.iter().find(fits).and_then(action_of);
+        action.or_else(|| BEYOND.binary_search(&tag.0).is_ok().then_some(Basic::Remove))
     }
 }
 

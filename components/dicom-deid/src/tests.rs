@@ -175,6 +175,18 @@ fn requirement_1_what_no_rule_knows_is_removed() {
 }
 
 #[test]
+fn what_the_table_forgot_goes_too() {
+    let (out, _, summary) = explicit(&|w| {
+        put(w, 0x0010_0033, Vr::LO, b"ZZMARK5784-12-01");
+        put(w, 0x0010_2292, Vr::LO, b"ZZMARKBREED");
+        put(w, 0x0040_0400, Vr::LT, b"ZZMARKCOMMENT");
+        put(w, 0x0040_2007, Vr::SH, b"ZZMARKORDER");
+    });
+    assert!(!holds(&out, "ZZMARK"));
+    assert_eq!(summary.actions[Action::Removed as usize], 4, "{}", summary.paths);
+}
+
+#[test]
 fn requirement_2_sequences_of_every_encoding_are_entered() {
     let mut hidden = Writer::new(Vec::new(), 64);
     hidden.begin(&[], Encoding::ImplicitLittle, false).unwrap();

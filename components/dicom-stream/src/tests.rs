@@ -52,12 +52,18 @@ impl Bytes {
 }
 
 /// A preamble, a prefix, and the transfer syntax in group 2.
+/// The length of a value as headers have it.
+fn length(value: &[u8]) -> u32 {
+    u32::try_from(value.len()).unwrap()
+}
+
 fn with_meta(transfer_syntax: &str, data_set: &[u8]) -> Vec<u8> {
     let mut file = begun(transfer_syntax, Encoding::ExplicitLittle, false).unwrap().finish().unwrap();
     file.extend(data_set);
     file
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers build the data set in the call")]
 fn explicit_file(data_set: Bytes) -> Vec<u8> {
     with_meta(EXPLICIT, &data_set.0)
 }
@@ -122,7 +128,7 @@ fn nested_lengths(defined: [bool; 2]) -> Vec<u8> {
         Bytes::default().implicit(Tag::ITEM, UNDEFINED, &name).implicit(Tag::ITEM_END, 0, &[])
     };
     let sequence = if defined[0] {
-        Bytes::default().explicit(SEQUENCE, Vr::SQ, item.0.len() as u32, &item.0)
+        Bytes::default().explicit(SEQUENCE, Vr::SQ, length(&item.0), &item.0)
     } else {
         Bytes::default().explicit(SEQUENCE, Vr::SQ, UNDEFINED, &item.0).implicit(Tag::SEQUENCE_END, 0, &[])
     };
@@ -139,8 +145,8 @@ fn deep(depth: usize, undefined: bool) -> Vec<u8> {
     }
     let mut inner = Vec::new();
     for _ in 0..depth {
-        let item = Bytes::default().implicit(Tag::ITEM, inner.len() as u32, &inner).0;
-        inner = Bytes::default().explicit(SEQUENCE, Vr::SQ, item.len() as u32, &item).0;
+        let item = Bytes::default().implicit(Tag::ITEM, length(&inner), &inner).0;
+        inner = Bytes::default().explicit(SEQUENCE, Vr::SQ, length(&item), &item).0;
     }
     with_meta(EXPLICIT, &inner)
 }
@@ -323,24 +329,22 @@ fn the_content_of_un_without_a_length_is_implicit() {
         .implicit(Tag::ITEM, 12, &name)
         .implicit(Tag::SEQUENCE_END, 0, &[])
         .explicit(ROWS, Vr::US, 2, &[1, 0]);
-    for (syntax, file) in [(EXPLICIT, data_set.0)] {
-        let file = with_meta(syntax, &file);
-        let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
-        assert!(matches!(reader.next_event(), Ok(Event::Sequence(Header { vr: Vr::UN, .. }))));
-        assert_eq!(reader.next_event(), Ok(Event::Item));
-        assert_eq!(reader.next_event(), Ok(element(NAME, Vr::PN, 4)));
-        assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
-        assert_eq!((reader.next_event(), reader.next_event()), (Ok(Event::ItemEnd), Ok(Event::SequenceEnd)));
-        assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
-        assert_eq!(reader.next_event(), Ok(element(ROWS, Vr::US, 2)));
-    }
+    let file = with_meta(EXPLICIT, &data_set.0);
+    let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
+    assert!(matches!(reader.next_event(), Ok(Event::Sequence(Header { vr: Vr::UN, .. }))));
+    assert_eq!(reader.next_event(), Ok(Event::Item));
+    assert_eq!(reader.next_event(), Ok(element(NAME, Vr::PN, 4)));
+    assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
+    assert_eq!((reader.next_event(), reader.next_event()), (Ok(Event::ItemEnd), Ok(Event::SequenceEnd)));
+    assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
+    assert_eq!(reader.next_event(), Ok(element(ROWS, Vr::US, 2)));
 }
 
 #[test]
 fn un_with_a_length_is_entered_only_where_items_fill_it() {
     let implicit = Bytes::default().implicit(NAME, 4, b"A^B ").0;
     let explicit = Bytes::default().explicit(NAME, Vr::PN, 4, b"A^B ").0;
-    let items = |content: &[u8]| Bytes::default().implicit(Tag::ITEM, content.len() as u32, content).0;
+    let items = |content: &[u8]| Bytes::default().implicit(Tag::ITEM, length(content), content).0;
     let open_item = Bytes::default().implicit(Tag::ITEM, UNDEFINED, &explicit).0;
     let closed_item = Bytes(open_item.clone()).implicit(Tag::ITEM_END, 0, &[]).0;
     let cases = [
@@ -356,7 +360,7 @@ fn un_with_a_length_is_entered_only_where_items_fill_it() {
         (Bytes::default().implicit(Tag::SEQUENCE_END, 0, &[]).0, None),
     ];
     for (value, entered) in cases {
-        let data_set = Bytes::default().explicit(UNKNOWN, Vr::UN, value.len() as u32, &value);
+        let data_set = Bytes::default().explicit(UNKNOWN, Vr::UN, length(&value), &value);
         let file = explicit_file(data_set.explicit(ROWS, Vr::US, 2, &[1, 0]));
         let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
         reader.next_event().unwrap();
@@ -384,8 +388,8 @@ fn sequences_nest_to_the_depth_that_is_stated_and_no_deeper() {
 fn un_that_is_entered_counts_as_deep_as_any_sequence() {
     let mut inner = Vec::new();
     for _ in 0..=DEPTH_MAXIMUM {
-        let item = Bytes::default().implicit(Tag::ITEM, inner.len() as u32, &inner).0;
-        inner = Bytes::default().explicit(UNKNOWN, Vr::UN, item.len() as u32, &item).0;
+        let item = Bytes::default().implicit(Tag::ITEM, length(&inner), &inner).0;
+        inner = Bytes::default().explicit(UNKNOWN, Vr::UN, length(&item), &item).0;
     }
     assert_eq!(copy(&with_meta(EXPLICIT, &inner)), Err(ReadError::Depth));
 }
@@ -411,6 +415,25 @@ fn no_declared_length_is_believed_beyond_the_file_or_the_parent() {
             at_end(data_set.implicit(Tag::ITEM, item, &child).explicit(DOCUMENT, Vr::OB, 100, &[0; 100]));
         assert!(matches!(found, Err(ReadError::Structure { .. })), "{sequence} {item}: {found:?}");
     }
+}
+
+#[test]
+fn a_parent_still_bounds_its_children_after_one_of_them_has_ended() {
+    let child = Bytes::default().explicit(SEQUENCE, Vr::SQ, 8, &[]).implicit(Tag::ITEM, 0, &[]);
+    let sibling = child.explicit(NAME, Vr::PN, 100, &[b' '; 100]).0;
+    // The item has room for the child sequence and a header, and the file for all of it.
+    let item = Bytes::default().implicit(Tag::ITEM, 28, &sibling).0;
+    let found = events(&explicit_file(Bytes::default().explicit(SEQUENCE, Vr::SQ, UNDEFINED, &item)));
+    assert!(matches!(found, Err(ReadError::Structure { .. })), "{found:?}");
+}
+
+#[test]
+fn more_than_may_be_held_is_refused_by_the_window_too() {
+    let bytes = vec![0; HELD_MAXIMUM + 1];
+    let mut window = Window::new(SliceSource::new(&bytes));
+    assert_eq!(window.peek(HELD_MAXIMUM).map(<[u8]>::len), Ok(HELD_MAXIMUM));
+    let length = HELD_MAXIMUM as u64 + 1;
+    assert_eq!(window.peek(HELD_MAXIMUM + 1), Err(ReadError::Held { length }));
 }
 
 /// The length of a deflated data set is not known ahead, so that a huge one cannot be refused at its header.
@@ -510,7 +533,10 @@ fn delimiters_in_wrong_places_are_refused() {
         ("the end of a sequence with a length", sized(8).implicit(Tag::SEQUENCE_END, 0, &[])),
         ("the end of an item in a sequence", begin().implicit(Tag::ITEM_END, 0, &[])),
         ("an element in a sequence", begin().explicit(NAME, Vr::PN, 4, b"A^B ")),
-        ("a fragment without a length", pixels().implicit(Tag::ITEM, UNDEFINED, &[])),
+        (
+            "a fragment without a length",
+            pixels().implicit(Tag::ITEM, UNDEFINED, &[]).implicit(Tag::SEQUENCE_END, 0, &[]),
+        ),
         ("the end of an item among fragments", pixels().implicit(Tag::ITEM_END, 0, &[])),
         ("an element among fragments", pixels().explicit(NAME, Vr::PN, 4, b"A^B ")),
         ("text without a length", Bytes::default().explicit(Tag(0x0008_0119), Vr::UC, UNDEFINED, &[])),
@@ -562,7 +588,11 @@ fn a_deflate_bomb_is_refused_long_before_it_is_inflated() {
     let mut writer = begun(DEFLATED, Encoding::ExplicitLittle, true).unwrap();
     writer.element(Tag::PIXEL_DATA, Vr::OW, &vec![0; 1 << 19]).unwrap();
     let empty = writer.finish().unwrap();
-    assert!(empty.len() - image.len() < (1 << 19) / INFLATE_RATIO_MAXIMUM as usize, "{}", empty.len());
+    assert!(
+        empty.len() - image.len() < (1 << 19) / usize::try_from(INFLATE_RATIO_MAXIMUM).unwrap(),
+        "{}",
+        empty.len()
+    );
     assert_eq!(events(&empty).unwrap(), [element(Tag::PIXEL_DATA, Vr::OW, 1 << 19)]);
 }
 
@@ -642,6 +672,24 @@ fn a_reader_that_goes_back_reads_the_same_again() {
 }
 
 #[test]
+fn a_reader_that_goes_back_from_an_implicit_sequence_is_explicit_again() {
+    let data_set = Bytes::default()
+        .explicit(ROWS, Vr::US, 2, &[1, 0])
+        .explicit(UNKNOWN, Vr::UN, UNDEFINED, &[])
+        .implicit(Tag::ITEM, 0, &[])
+        .implicit(Tag::SEQUENCE_END, 0, &[]);
+    let file = explicit_file(data_set);
+    let (_, mut reader) = open(SliceSource::new(&file), DICTIONARY).unwrap();
+    for _ in 0..3 {
+        reader.next_event().unwrap();
+    }
+    assert_eq!(reader.encoding(), Encoding::ImplicitLittle);
+    reader.rewind().unwrap();
+    assert_eq!(reader.encoding(), Encoding::ExplicitLittle);
+    assert_eq!(rest(&mut reader).unwrap(), events(&file).unwrap());
+}
+
+#[test]
 fn a_fault_of_the_source_is_handed_on() {
     struct Broken;
     impl Source for Broken {
@@ -693,6 +741,11 @@ enum Node {
     Sequence(Tag, Vec<Vec<Node>>),
 }
 
+/// Bytes that look random and are the same each time.
+fn noise(count: u32) -> Vec<u8> {
+    (0..count).map(|number| number.wrapping_mul(0x9E37_79B1).to_be_bytes()[0]).collect()
+}
+
 fn node() -> impl Strategy<Value = Node> {
     let text = vec(prop_oneof![Just(b'A'), Just(b'^'), Just(b' ')], 0..9);
     let leaf = prop_oneof![
@@ -700,7 +753,8 @@ fn node() -> impl Strategy<Value = Node> {
         any::<[u8; 2]>().prop_map(|value| Node::Element(ROWS, Vr::US, value.to_vec())),
         vec(any::<u8>(), 0..40).prop_map(|value| Node::Element(DOCUMENT, Vr::OB, value)),
         Just(Node::Element(Tag(0x0008_0016), Vr::UI, b"1.2.3".to_vec())),
-        Just(Node::Element(DOCUMENT, Vr::OB, vec![1; 70_000])),
+        // Too long for a 16-bit length; not so even that many of them, deflated, are taken for a bomb.
+        Just(Node::Element(DOCUMENT, Vr::OB, noise(70_000))),
         // Even lengths: an odd one is filled up, and the filler may make items of it.
         vec(any::<u16>(), 0..12).prop_map(|value| Node::Element(
             UNKNOWN,

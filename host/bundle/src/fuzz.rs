@@ -38,7 +38,7 @@ pub fn fuzz_oci_layout(data: &[u8]) {
     fuzz_archive(&with_checksums(data));
     let mut documents = data.splitn(3, |byte| *byte == 0);
     let [index, image, envelope] = [(); 3].map(|()| documents.next().unwrap_or_default());
-    fuzz_bundle(&layout(&index, &image, &envelope));
+    fuzz_bundle(&layout(index, image, envelope));
 }
 
 fn fuzz_archive(data: &[u8]) {

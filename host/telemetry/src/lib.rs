@@ -14,8 +14,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// What holds where the configured filter says nothing else; a later directive of the same target wins. tract warns of every operator set that it was not tested with; our golden vectors and the capability list say what
-/// holds. A directive of the same name in the configured filter comes later and wins.
+/// What holds where the configured filter says nothing else; there, a later directive of the same target wins. tract warns
+/// of every operator set that it was not tested with: our golden vectors and the capability list say what holds.
 const DEFAULT: &str = "warn,tract_onnx=error,tract_hir=error,tract_core=error";
 
 /// The form of log lines.
@@ -71,7 +71,7 @@ pub enum TelemetryError {
 /// The filter cannot be read, the trace file cannot be created, or telemetry was started before.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let filter = EnvFilter::builder()
-        .parse(format!("{DEFAULT},{}", config.log_filter))
+        .parse(filter(&config.log_filter))
         .map_err(|source| TelemetryError::Filter { filter: config.log_filter.clone(), source })?;
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()
@@ -105,10 +105,31 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     Ok(Telemetry { _trace: guard })
 }
 
+fn filter(configured: &str) -> String {
+    // An empty filter with nothing in front would silence everything.
+    format!("{DEFAULT},{configured}")
+}
+
 /// Panics go to the log, with their place and without their message: it may hold values out of a patient's file. The
 /// host catches the panics of backends and goes on, so this is no last word.
 fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     tracing::error!(place, thread = thread.name().unwrap_or("unnamed"), "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_told_unless_a_filter_says_otherwise() {
+        let general = |configured: &str| {
+            let filter = EnvFilter::builder().parse(filter(configured)).unwrap().to_string();
+            filter.split(',').filter(|directive| !directive.contains('=')).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(general(""), "warn");
+        assert_eq!(general("martello_runtime=debug"), "warn");
+        assert_eq!(general("error"), "error");
+    }
 }

@@ -182,10 +182,3 @@ pub(crate) fn process_log() -> String {
     });
     String::from_utf8(WRITTEN.0.lock().unwrap().clone()).unwrap()
 }
-
-/// A stage that returns at once: an outcome without findings and evidence, out of zeroed memory.
-pub(crate) const DOES_NOTHING: &str = r#"(module
-  (import "martello:pipeline/types@0.1.0" "[resource-drop]payload" (func $drop (param i32)))
-  (memory (export "memory") 1)
-  (func (export "martello:pipeline/stage@0.1.0#process") (param i32) (result i32) (call $drop (local.get 0)) (i32.const 1024))
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#;
