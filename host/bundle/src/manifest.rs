@@ -18,7 +18,8 @@ pub struct Manifest {
     pub name: Name,
     /// The bundle's version (Semantic Versioning 2.0.0).
     pub version: String,
-    /// A device never runs a bundle below the highest security version it has committed.
+    /// Counts up with each release that mends a weakness. Kept for updates: a device is to refuse a bundle below the
+    /// highest that it has committed. Not enforced yet.
     pub security_version: u32,
     /// When the bundle was made (RFC 3339, UTC).
     pub created: String,
@@ -35,13 +36,14 @@ pub struct Manifest {
     /// What the bundle wants of the device beyond running its stages. The device's policy intersects it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
-    /// The lowest security version to which a device that runs this bundle may still go back. Unset: its own.
+    /// The lowest security version to which a device that runs this bundle may still go back. Unset: its own. Kept for
+    /// updates; not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_rollback_to: Option<u32>,
-    /// On which devices it runs.
+    /// On which devices it runs. Kept for updates; not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compat: Option<Compat>,
-    /// What it must show on trial before a device commits to it.
+    /// What it must show on trial before a device commits to it. Kept for updates; not enforced yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// The software bill of materials.
@@ -52,7 +54,8 @@ pub struct Manifest {
     pub provenance: Option<PinnedFile>,
 }
 
-/// On which devices a bundle runs. Whatever is unset or empty is not asked for.
+/// On which devices a bundle runs. Whatever is unset or empty is not asked for. Its form is checked; nothing enforces
+/// it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
@@ -73,7 +76,7 @@ pub struct Compat {
     pub data_schema: Option<u32>,
 }
 
-/// What a bundle must show on trial before a device commits to it.
+/// What a bundle must show on trial before a device commits to it. Its form is checked; nothing enforces it yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
@@ -315,7 +318,8 @@ pub struct Asset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// Media types that the pipeline takes in.
+    /// Media types that the pipeline takes in. A device hands in files of a folder as `application/dicom`, and refuses
+    /// to activate a bundle that names neither that nor `application/octet-stream`, which takes any bytes.
     pub accepts: Vec<String>,
     /// The stages.
     pub stages: Vec<Stage>,

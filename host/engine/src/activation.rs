@@ -70,6 +70,10 @@ pub enum ActivationError {
     Component { component: Name, source: LoadError },
     #[error("loading model `{model}`")]
     Model { model: Name, source: martello_inference::ModelError },
+    #[error(
+        "the pipeline accepts neither `application/dicom`, as inputs of folders are taken, nor `application/octet-stream`"
+    )]
+    Accepts,
     #[error("stage `{stage}` names `{name}`, which the bundle does not hold")]
     Unresolved { stage: Name, name: Name },
     #[error("setting `recipe-of-model` of stage `{stage}` names a model without a recipe")]
@@ -103,6 +107,9 @@ impl Device {
     pub fn activate(&self, bundle: &VerifiedBundle) -> Result<Active, ActivationError> {
         let manifest: &Manifest = bundle.manifest();
         let plan = Plan::of(manifest)?;
+        if !accepts_folders(&manifest.pipeline.accepts) {
+            return Err(ActivationError::Accepts);
+        }
         // Before anything is read: a bundle may hold a model larger than this machine's memory.
         for model in &manifest.models {
             let failed = |source| ActivationError::Model { model: model.name.clone(), source };
@@ -232,6 +239,11 @@ impl Parts<'_> {
         });
         Contract { codes: component.codes.clone(), findings: findings.collect() }
     }
+}
+
+/// Whether inputs of folders may go into the pipeline: they are taken as DICOM, and any bytes may be DICOM.
+fn accepts_folders(accepts: &[String]) -> bool {
+    accepts.iter().any(|kind| matches!(kind.as_str(), "application/dicom" | "application/octet-stream"))
 }
 
 /// The things of these names, or the first name that has none.

@@ -1,10 +1,13 @@
 //! Bundles that must not run, with the sandbox and the backends that a device has.
 
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
 use bytes::Bytes;
 use martello_bundle::manifest::{
     Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
 };
-use martello_bundle::{EphemeralModel, VerifiedBundle, ephemeral};
+use martello_bundle::{Draft, EphemeralModel, VerifiedBundle, ephemeral, ephemeral_of};
 use martello_inference::ModelError;
 use martello_vocab::{ByteCount, Digest, Limits};
 
@@ -66,4 +69,25 @@ fn a_giant_model_is_refused_before_anything_of_the_bundle_is_compiled() {
     // The same bundle on a device that takes such models fails at its component, which is no stage.
     let next = device(state.path(), *found).activate(&bundle()).unwrap_err();
     assert!(matches!(next, ActivationError::Component { .. }), "{next:?}");
+}
+
+#[test]
+fn a_pipeline_that_takes_no_dicom_is_not_run_over_folders_of_it() {
+    let kinds = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
+    for taken in
+        [&["application/dicom"][..], &["image/png", "application/dicom"], &["application/octet-stream"]]
+    {
+        assert!(accepts_folders(&kinds(taken)), "{taken:?}");
+    }
+    for refused in [&[][..], &["image/png"], &["application/dicom+json"]] {
+        assert!(!accepts_folders(&kinds(refused)), "{refused:?}");
+    }
+    // It is the first thing that activation looks at.
+    let state = tempfile::tempdir().unwrap();
+    let mut manifest: Manifest = bundle().manifest().deref().clone();
+    manifest.pipeline.accepts = kinds(&["image/png"]);
+    let blobs = BTreeMap::from([EMPTY, AFFINE].map(|bytes| (Digest::of(bytes), Bytes::from_static(bytes))));
+    let draft = Draft::new(manifest.validate().unwrap(), blobs).unwrap();
+    let refused = device(state.path(), ByteCount(0)).activate(&ephemeral_of(draft).unwrap()).unwrap_err();
+    assert!(matches!(refused, ActivationError::Accepts), "{refused:?}");
 }

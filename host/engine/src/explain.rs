@@ -90,6 +90,11 @@ pub const ALL: &[Explanation] = &[
         "raise `host_calls` in the bundle's limits, or report it to the component's publisher",
     ),
     host(
+        code::GUEST_HANDLES,
+        "the component held more handles (payloads, outputs, tensors) at once than any may",
+        "report it to the component's publisher",
+    ),
+    host(
         code::GUEST_CONTRACT,
         "the component returned something that the manifest does not declare",
         "report it to the component's publisher",

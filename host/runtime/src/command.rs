@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
-use crate::log::{BudgetedLog, TracingLog};
+use crate::log::{BudgetedLog, LogLevel, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::runtime::{Extension, LoadError, Runtime, Shared};
 use crate::stage::{StageState, root_causes, trap_code};
@@ -74,19 +74,20 @@ pub struct CommandReport {
 #[derive(Debug, thiserror::Error)]
 pub enum CommandFailure {
     /// A granted folder cannot be opened.
-    #[error("opening folder {folder} for the program: {detail}")]
+    #[error("opening folder {folder} for the program")]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// What the system says.
-        detail: String,
+        #[source]
+        source: wasmtime::Error,
     },
     /// It trapped or ran into a limit.
-    #[error("program stopped with `{code}`: {detail}")]
+    #[error("program stopped with `{code}`")]
     Stopped {
         /// The limit, or the trap.
         code: Code,
-        /// For the local log.
+        /// Why, for the local log and for whoever started it.
         detail: String,
         /// The guest's functions at a trap, innermost first.
         backtrace: Option<String>,
@@ -152,7 +153,9 @@ fn run_on<X: Extension>(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<CommandReport, CommandFailure> {
     let _running = shared.ticker.running();
-    let log = BudgetedLog::new(Arc::new(TracingLog { trace: "command".to_owned() }), limits.log_bytes);
+    // Its standard streams are those of this process: the log has its `wasi:logging` alone.
+    let sink = Arc::new(TracingLog { trace: "command".to_owned() });
+    let log = BudgetedLog::new(sink, limits.log_bytes, LogLevel::Warn);
     let meter = Meter::start(limits, Placement::OwnThread, Arc::clone(abandonment));
     let deadline = meter.deadline();
     let settings = Arc::new(call.settings);
@@ -178,7 +181,8 @@ fn run_on<X: Extension>(
         Ok(Ok(())) => Ok(CommandReport { exit: 0, usage }),
         Ok(Err(())) => Ok(CommandReport { exit: 1, usage }),
         Err(error) => match error.downcast_ref::<I32Exit>() {
-            // Only the lowest byte reaches a parent process, as everywhere; it never turns failure into success.
+            // A parent process sees one byte. A code that does not fit is a plain failure: cut down to its lowest
+            // byte, 256 would be a success.
             Some(&I32Exit(exit)) => Ok(CommandReport { exit: u8::try_from(exit).unwrap_or(1), usage }),
             None => Err(CommandFailure::Stopped {
                 code: trap_code(&error, guest.meter.breach()),
@@ -198,10 +202,8 @@ fn wasi<S>(call: &CommandCall<S>) -> Result<WasiCtx, CommandFailure> {
             FolderAccess::Read => FsPerms::ReadOnly,
             FolderAccess::ReadWrite => FsPerms::ReadWrite,
         };
-        wasi.preopened_dir(&grant.host, &grant.guest, access).map_err(|error| CommandFailure::Folder {
-            folder: grant.host.clone(),
-            detail: format!("{error:#}"),
-        })?;
+        wasi.preopened_dir(&grant.host, &grant.guest, access)
+            .map_err(|source| CommandFailure::Folder { folder: grant.host.clone(), source })?;
     }
     Ok(wasi.build())
 }

@@ -61,17 +61,21 @@ struct State {
     budget: u64,
     kept: u64,
     dropped: u64,
+    standard_error: LogLevel,
     /// Unfinished lines of standard output and standard error.
     partial: [Vec<u8>; 2],
 }
 
 impl BudgetedLog {
-    pub(crate) fn new(sink: Arc<dyn GuestLog>, budget: ByteCount) -> Self {
+    /// `standard_error` is the level of what the guest writes there. A panic's text stands among it, which may hold
+    /// values of the payload: a guest that works on patients' files has it shown to whoever asks for detail alone.
+    pub(crate) fn new(sink: Arc<dyn GuestLog>, budget: ByteCount, standard_error: LogLevel) -> Self {
         Self(Arc::new(Mutex::new(State {
             sink,
             budget: budget.0,
             kept: 0,
             dropped: 0,
+            standard_error,
             partial: [Vec::new(), Vec::new()],
         })))
     }
@@ -135,7 +139,11 @@ impl State {
             Stream::Error => std::mem::take(error),
         };
         if !partial.is_empty() {
-            self.line(stream.level(), &String::from_utf8_lossy(&partial));
+            let level = match stream {
+                Stream::Output => LogLevel::Info,
+                Stream::Error => self.standard_error,
+            };
+            self.line(level, &String::from_utf8_lossy(&partial));
         }
     }
 
@@ -171,15 +179,6 @@ impl fmt::Debug for BudgetedLog {
 pub(crate) enum Stream {
     Output,
     Error,
-}
-
-impl Stream {
-    const fn level(self) -> LogLevel {
-        match self {
-            Self::Output => LogLevel::Info,
-            Self::Error => LogLevel::Warn,
-        }
-    }
 }
 
 /// A standard stream that ends in the log.
@@ -265,7 +264,7 @@ mod tests {
 
     fn log(budget: u64) -> (Arc<Recorded>, BudgetedLog) {
         let recorded = Arc::new(Recorded::default());
-        (Arc::clone(&recorded), BudgetedLog::new(recorded, ByteCount(budget)))
+        (Arc::clone(&recorded), BudgetedLog::new(recorded, ByteCount(budget), LogLevel::Debug))
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Usage {
     pub log: ByteCount,
     /// Log lines dropped because the budget was used up.
     pub log_lines_dropped: u64,
-    /// Bytes written into sinks, discarded ones included.
+    /// Bytes written into sinks, and of the outputs' media types and attributes, discarded ones included.
     pub output: ByteCount,
 }
 

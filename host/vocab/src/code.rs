@@ -75,6 +75,8 @@ pub const GUEST_DEADLINE: &str = "guest-deadline";
 pub const GUEST_OUTPUT: &str = "guest-output";
 /// The guest called host functions more often than it may.
 pub const GUEST_HOST_CALLS: &str = "guest-host-calls";
+/// The guest held more handles (payloads, sinks, tensors, streams) at once than any may.
+pub const GUEST_HANDLES: &str = "guest-handles";
 /// The guest returned something that its contract forbids (too many findings, an undeclared port, a bad number).
 pub const GUEST_CONTRACT: &str = "guest-contract";
 /// The device could not read the input.

@@ -53,7 +53,7 @@ pub struct Limits {
     pub wall_ms: u64,
     /// Bytes of log lines. Default 64 KiB.
     pub log_bytes: ByteCount,
-    /// Bytes written into sinks. Default 64 MiB.
+    /// Bytes written into sinks, and of the outputs' media types and attributes. Default 64 MiB.
     pub output_bytes: ByteCount,
     /// Bytes of tensors alive at once through wasi:nn. Default 64 MiB.
     pub tensor_bytes: ByteCount,

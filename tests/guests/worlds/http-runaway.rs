@@ -10,7 +10,10 @@ struct Runaway;
 impl Guest for Runaway {
     fn handle(request: IncomingRequest, _response_out: ResponseOutparam) {
         match request.path_with_query().as_deref() {
-            Some("/sleep") => std::thread::sleep(std::time::Duration::from_secs(3600)),
+            Some(path) if path.starts_with("/sleep") => {
+                println!("sleeps for {path}");
+                std::thread::sleep(std::time::Duration::from_secs(3600));
+            }
             Some("/memory") => {
                 let mut held = Vec::new();
                 loop {

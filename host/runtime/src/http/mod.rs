@@ -4,13 +4,14 @@
 //! share it fairly. Whoever serves other things too gives them a runtime of their own.
 
 mod server;
+mod timely;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::{Request, Response};
 use martello_trust::{Blob, Trusted};
@@ -23,7 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 
 use crate::guest::Guest;
 use crate::imports::{ImportGrant, ImportGrants};
-use crate::log::{BudgetedLog, TracingLog};
+use crate::log::{BudgetedLog, LogLevel, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement};
 use crate::runtime::{Extension, LoadError, Runtime, Shared};
 use crate::stage::{StageState, closed_wasi, root_causes, trap_code};
@@ -112,7 +113,9 @@ impl<X: Extension> HttpComponent<X> {
     {
         let instance = Arc::clone(&self.instances).try_acquire_owned().map_err(|_| HttpFailure::Busy)?;
         let limits = self.limits.clone();
-        let log = BudgetedLog::new(Arc::new(TracingLog { trace: "http".to_owned() }), limits.log_bytes);
+        // Whoever serves a component looks for its panics here; no patient's file comes this way by itself.
+        let sink = Arc::new(TracingLog { trace: "http".to_owned() });
+        let log = BudgetedLog::new(sink, limits.log_bytes, LogLevel::Warn);
         let output_bytes = limits.output_bytes;
         let meter = Meter::start(limits, Placement::SharedWorker, Arc::new(Abandonment::default()));
         let stage = StageState {
@@ -198,9 +201,12 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut error = Some(error);
+    let mut over = Some(error);
     Limited::new(body, most.as_usize())
-        .map_err(move |_| error.take().unwrap_or(Error::ConnectionTerminated))
+        .map_err(move |error| match over.take() {
+            Some(over) if error.is::<LengthLimitError>() => over,
+            _ => Error::ConnectionTerminated,
+        })
         .boxed_unsync()
 }
 
@@ -235,5 +241,47 @@ impl WasiHttpHooks for NoEgress {
         _body: Io,
     ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<(Response<WasiBody>, Io)>> + Send> {
         Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body_util::Full;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body whose sender went away.
+    struct Reset;
+
+    impl Body for Reset {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+
+    fn collected(body: WasiBody) -> Result<Bytes, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(body.collect()).map(http_body_util::Collected::to_bytes)
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_not_one_that_is_too_large() {
+        let most = ByteCount(10);
+        let over = || Error::HttpRequestBodySize(None);
+        assert!(matches!(collected(limited(Reset, most, over())), Err(Error::ConnectionTerminated)));
+        let large = Full::new(Bytes::from_static(b"eleven byte"));
+        assert!(matches!(collected(limited(large, most, over())), Err(Error::HttpRequestBodySize(_))));
+        let fits = Full::new(Bytes::from_static(b"ten bytes!"));
+        assert_eq!(collected(limited(fits, most, over())).unwrap(), "ten bytes!");
     }
 }

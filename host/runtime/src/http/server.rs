@@ -16,8 +16,10 @@ use martello_vocab::ByteCount;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
+use super::timely::{ResponseDeadline, Timely};
 use super::{HttpComponent, HttpFailure};
 use crate::runtime::Extension;
 
@@ -31,6 +33,9 @@ pub struct HttpConfig {
     pub connections: usize,
     /// How long a client may take for the head of a request. A connection that rests is closed after it too.
     pub header_timeout: Duration,
+    /// How long a client may go on taking a response after the guest's wall deadline. A connection on which it takes
+    /// longer is closed, so that clients that do not read cannot hold all places.
+    pub response_grace: Duration,
     /// The largest request body.
     pub request_bytes: ByteCount,
     /// How long open requests may go on after shutdown was asked for.
@@ -42,6 +47,7 @@ impl Default for HttpConfig {
         Self {
             connections: 256,
             header_timeout: Duration::from_secs(10),
+            response_grace: Duration::from_secs(30),
             request_bytes: ByteCount::mebibytes(16),
             shutdown: Duration::from_secs(10),
         }
@@ -103,7 +109,14 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
     async fn connection(&self, stream: TcpStream, mut stopping: watch::Receiver<()>) {
         // Without it small answers wait for acknowledgements; failing to set it only costs time.
         let _ = stream.set_nodelay(true);
-        let answer = service_fn(|request| async move { Ok::<_, Infallible>(self.answer(request).await) });
+        let in_time =
+            || Instant::now() + self.component.limits.wall().saturating_add(self.config.response_grace);
+        let deadline = ResponseDeadline::at(in_time());
+        let stream = Timely::new(stream, deadline.clone());
+        let answer = service_fn(|request| {
+            deadline.move_to(in_time());
+            async move { Ok::<_, Infallible>(self.answer(request).await) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.header_timeout)

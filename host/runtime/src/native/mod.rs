@@ -2,18 +2,22 @@
 //!
 //! An entry is two files in `<state>/native`: `<name>.cwasm` and `<name>.mac`. The name is the SHA-256 of what the
 //! code depends on (component, engine, CPU). An entry whose MAC does not hold is never mapped: it is reported and made
-//! anew. An entry of another engine is refused by wasmtime and made anew.
+//! anew. An entry of another engine is refused by wasmtime and made anew. Entries that nobody uses any more are removed
+//! in time (`sweep`).
 
 mod compiler;
 mod cpu;
 mod key;
 mod map;
+mod sweep;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{Digest, Hasher};
@@ -27,6 +31,7 @@ pub use compiler::CompileError;
 use compiler::Compiler;
 use key::{DeviceKey, MAC_BYTES};
 use map::Vouched;
+use sweep::Sweep;
 
 /// Why native code of a component is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,18 @@ pub(crate) struct NativeCode {
     compiler: Compiler,
     /// One compilation at a time: a device has few cores, and two loads of one component share the work.
     compiling: Mutex<()>,
+    /// Entries that this process has mapped, each under a shared lock: no process removes them while it lives.
+    in_use: Mutex<BTreeMap<String, File>>,
+}
+
+/// What stands in the cache under a name.
+enum Entry {
+    Holds(Component),
+    Missing,
+    /// Its MAC does not hold. Without the lock that may be a process just replacing it.
+    Changed,
+    /// wasmtime refuses it.
+    OfAnotherEngine(wasmtime::Error),
 }
 
 impl NativeCode {
@@ -84,6 +101,7 @@ impl NativeCode {
             },
             folder,
             compiling: Mutex::new(()),
+            in_use: Mutex::default(),
         })
     }
 
@@ -94,40 +112,65 @@ impl NativeCode {
         wasm: &Trusted<Blob>,
     ) -> Result<(Component, NativeOrigin), NativeError> {
         let name = entry_name(wasm.digest());
-        if let Some(component) = self.kept(engine, &name)? {
+        if let Entry::Holds(component) = self.look(engine, &name)? {
             return Ok((component, NativeOrigin::Kept));
         }
         let _one_at_a_time = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(component) = self.kept(engine, &name)? {
-            return Ok((component, NativeOrigin::Kept));
-        }
-        Ok((self.compile(engine, &name, wasm)?, NativeOrigin::Compiled))
-    }
-
-    fn kept(&self, engine: &Engine, name: &str) -> Result<Option<Component>, NativeError> {
-        let path = self.path(name, "cwasm");
-        let at = |source| NativeError::Cache { path: path.clone(), source };
-        let Some(native) = found(File::open(&path)).map_err(at)? else { return Ok(None) };
-        let Some(mac) = found(read_mac(&self.path(name, "mac"))).map_err(at)? else { return Ok(None) };
-        let holds = map::with_bytes(&native, |bytes| self.key.holds(name, bytes, &mac));
-        if !holds.and_then(|holds| holds).map_err(at)? {
-            tracing::warn!(path = %path.display(), "native code was changed on disk; it is compiled anew");
-            return Ok(None);
-        }
-        match map::component(engine, &Vouched(&native)) {
-            Ok(component) => Ok(Some(component)),
-            Err(error) => {
+        // Processes that share a state folder compile one after the other, and whoever waited looks again: what it
+        // wants may be there by now. What does not hold under the lock was not made by any of them.
+        let _lock = lock(&self.folder, FlockOperation::LockExclusive)
+            .map_err(|source| NativeError::Cache { path: self.folder.clone(), source })?;
+        let path = self.path(&name, "cwasm");
+        match self.look(engine, &name)? {
+            Entry::Holds(component) => return Ok((component, NativeOrigin::Kept)),
+            Entry::Missing => {}
+            Entry::Changed => {
+                tracing::warn!(path = %path.display(), "native code was changed on disk; it is compiled anew");
+            }
+            Entry::OfAnotherEngine(error) => {
                 tracing::info!(%error, path = %path.display(), "native code is of another engine; it is compiled anew");
-                Ok(None)
             }
         }
+        let component = self.compile(engine, &name, wasm)?;
+        Sweep::default().run(&self.folder, SystemTime::now());
+        Ok((component, NativeOrigin::Compiled))
     }
 
+    fn look(&self, engine: &Engine, name: &str) -> Result<Entry, NativeError> {
+        let path = self.path(name, "cwasm");
+        let at = |source| NativeError::Cache { path: path.clone(), source };
+        let Some(native) = found(File::open(&path)).map_err(at)? else { return Ok(Entry::Missing) };
+        let Some(mac) = found(read_mac(&self.path(name, "mac"))).map_err(at)? else {
+            return Ok(Entry::Missing);
+        };
+        let holds = map::with_bytes(&native, |bytes| self.key.holds(name, bytes, &mac));
+        if !holds.and_then(|holds| holds).map_err(at)? {
+            return Ok(Entry::Changed);
+        }
+        match map::component(engine, &Vouched(&native)) {
+            Ok(component) => {
+                self.hold(name, native);
+                Ok(Entry::Holds(component))
+            }
+            Err(error) => Ok(Entry::OfAnotherEngine(error)),
+        }
+    }
+
+    /// Marks an entry as used now, and for as long as this process lives. Failing to costs a compilation later on.
+    fn hold(&self, name: &str, native: File) {
+        let marked = native
+            .set_modified(SystemTime::now())
+            .and_then(|()| Ok(flock(&native, FlockOperation::NonBlockingLockShared)?));
+        if let Err(error) = marked {
+            tracing::debug!(%error, "native code cannot be marked as used");
+        }
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), native);
+    }
+
+    /// Compiles and keeps a component. The caller holds the lock of the folder.
     fn compile(&self, engine: &Engine, name: &str, wasm: &Trusted<Blob>) -> Result<Component, NativeError> {
         let (temporary, path) = (self.path(name, "tmp"), self.path(name, "cwasm"));
         let at = |source| NativeError::Cache { path: temporary.clone(), source };
-        // Processes that share a state folder compile one after the other.
-        let _lock = lock(&self.folder, FlockOperation::LockExclusive).map_err(at)?;
         let _ = std::fs::remove_file(&temporary);
         let native = File::options()
             .read(true)
@@ -148,6 +191,8 @@ impl NativeCode {
         std::fs::rename(&temporary, &path).map_err(at)?;
         std::mem::forget(remove);
         sync_folder_of(&path).map_err(at)?;
+        // Opened again, to read: what is kept open for good must not be a way to write into mapped code.
+        self.hold(name, File::open(&path).map_err(at)?);
         Ok(component)
     }
 

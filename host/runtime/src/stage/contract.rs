@@ -1,7 +1,7 @@
 //! What a stage may return: the signed manifest's word against the guest's.
 
 use martello_pipeline::{ActionCount, Evidence, Finding, Measurement, Score};
-use martello_vocab::Name;
+use martello_vocab::{Digest, Name};
 
 use super::bindings::martello::pipeline::types as wit;
 
@@ -11,8 +11,95 @@ const MOST_MEASUREMENTS: usize = 256;
 const MOST_ACTIONS: usize = 256;
 const MOST_NOTES: usize = 256;
 const LONGEST_WORD: usize = 64;
-/// Room for a digest as OCI writes it, which is how a recipe is named: 71 bytes.
-const LONGEST_PLAIN: usize = 80;
+/// The longest profile or edition.
+const LONGEST_TITLE: usize = 32;
+/// The most digits in a row in a profile or an edition: a year, and no date of birth or number of a patient.
+const MOST_DIGITS: usize = 4;
+/// Units of measurements, in UCUM (sections 4 and 5). It is a list because UCUM lets any text stand in braces; a new
+/// unit is added here.
+const UNITS: &[&str] = &[
+    "",
+    "1",
+    "%",
+    "[ppth]",
+    "[ppm]",
+    "10*3",
+    "10*6",
+    "dB",
+    "bit",
+    "By",
+    "ns",
+    "us",
+    "ms",
+    "s",
+    "min",
+    "h",
+    "d",
+    "wk",
+    "mo",
+    "a",
+    "nm",
+    "um",
+    "mm",
+    "cm",
+    "m",
+    "mm2",
+    "cm2",
+    "m2",
+    "mm3",
+    "cm3",
+    "mL",
+    "L",
+    "deg",
+    "rad",
+    "1/mm",
+    "mm/s",
+    "cm/s",
+    "m/s",
+    "mm2/s",
+    "Hz",
+    "kHz",
+    "MHz",
+    "T",
+    "mT",
+    "V",
+    "kV",
+    "mV",
+    "A",
+    "mA",
+    "uA",
+    "mA.s",
+    "keV",
+    "Bq",
+    "kBq",
+    "MBq",
+    "Bq/mL",
+    "kBq/mL",
+    "Gy",
+    "mGy",
+    "uGy",
+    "Gy.cm2",
+    "dGy.cm2",
+    "mGy.cm",
+    "Sv",
+    "mSv",
+    "g",
+    "mg",
+    "kg",
+    "g/mL",
+    "g/L",
+    "mg/mL",
+    "kg/m2",
+    "[hnsf'U]",
+    "mm[Hg]",
+    "kPa",
+    "Cel",
+    "W",
+    "W/kg",
+    "{SUVbw}g/mL",
+    "{pixels}",
+    "{frames}",
+];
 
 /// What a stage may say. What is not named here is refused.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +157,9 @@ impl Contract {
                     measurement.name, rule.kind
                 ));
             }
-            if !measurement.value.is_finite() || !is_plain(&measurement.unit) {
+            if !measurement.value.is_finite() || !UNITS.contains(&measurement.unit.as_str()) {
                 return Err(format!(
-                    "measurement {} of finding {} is no number with a unit",
+                    "measurement {} of finding {} is no number with a unit of the list",
                     measurement.name, rule.kind
                 ));
             }
@@ -99,9 +186,9 @@ fn evidence(evidence: wit::Evidence) -> Result<Evidence, String> {
     if evidence.actions.len() > MOST_ACTIONS || evidence.notes.len() > MOST_NOTES {
         return Err("too much evidence".to_owned());
     }
-    let plain = [&evidence.profile, &evidence.edition].into_iter().all(|text| is_plain(text));
+    let titled = is_title(&evidence.profile) && (is_title(&evidence.edition) || is_digest(&evidence.edition));
     let words = evidence.actions.iter().map(|action| &action.action).chain(&evidence.notes);
-    if !plain || words.into_iter().any(|word| !is_word(word)) {
+    if !titled || words.into_iter().any(|word| !is_word(word)) {
         return Err("evidence is no words".to_owned());
     }
     Ok(Evidence {
@@ -122,9 +209,20 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_WORD && text.bytes().all(is_letter)
 }
 
-/// Visible ASCII without spaces, as units, profiles and editions are written. May be empty.
-fn is_plain(text: &str) -> bool {
-    text.len() <= LONGEST_PLAIN && text.bytes().all(|byte| byte.is_ascii_graphic())
+/// How profiles and editions are called: `ps3.15-basic`, `2026c`. May be empty.
+///
+/// Both stand in the report, which promises that no value out of a file is in it. The form keeps out what DICOM writes:
+/// names (`Doe^John`, `DOE`), dates, and the numbers of patients and studies. A component that is bent on it can still
+/// spell a name as a word here, as it can with actions and notes: the manifest does not list these words.
+fn is_title(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_/".contains(&byte);
+    let short = text.len() <= LONGEST_TITLE && text.bytes().all(fits);
+    short && text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= MOST_DIGITS)
+}
+
+/// A digest as OCI writes it, which is how a recipe is named.
+fn is_digest(text: &str) -> bool {
+    text.parse::<Digest>().is_ok()
 }
 
 #[cfg(test)]
@@ -191,6 +289,46 @@ mod tests {
     fn more_findings_than_allowed_are_refused() {
         let outcome = wit::Outcome { findings: vec![finding(), finding()], evidence: None };
         assert!(contract().admit(outcome, 1).is_err());
+    }
+
+    #[test]
+    fn no_name_date_or_number_of_a_patient_passes_as_a_unit_profile_or_edition() {
+        let evidence = |profile: &str, edition: &str| {
+            let (profile, edition) = (profile.to_owned(), edition.to_owned());
+            let evidence = wit::Evidence { profile, edition, actions: Vec::new(), notes: Vec::new() };
+            contract().admit(wit::Outcome { findings: Vec::new(), evidence: Some(evidence) }, 1)
+        };
+        let recipe = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        for (profile, edition) in [
+            ("ps3.15-basic", "2026c"),
+            ("render", "preview"),
+            ("render", &recipe),
+            ("", ""),
+            ("a/b_c", "1.2.3"),
+        ] {
+            assert!(evidence(profile, edition).is_ok(), "{profile} {edition}");
+        }
+        for value in [
+            "Doe^John",
+            "Doe^John^19600101",
+            "DOE",
+            "19600101",
+            "pid-123456",
+            "1.2.840.10008",
+            "o\u{308}",
+            "a b",
+            "a-word-that-goes-on-for-too-long-to-be-a-title",
+            "sha256:Doe^John",
+        ] {
+            assert!(evidence(value, "2026c").is_err(), "{value}");
+            assert!(evidence("render", value).is_err(), "{value}");
+            assert!(admit(|finding| finding.measurements[0].unit = value.to_owned()).is_err(), "{value}");
+        }
+        assert!(evidence(&recipe, "2026c").is_err(), "a digest names a recipe, which is an edition");
+        for unit in UNITS {
+            assert!(admit(|finding| finding.measurements[0].unit = (*unit).to_owned()).is_ok(), "{unit}");
+        }
+        assert!(admit(|finding| finding.measurements[0].unit = "{Doe}".to_owned()).is_err());
     }
 
     #[test]

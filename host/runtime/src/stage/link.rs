@@ -23,6 +23,10 @@ const MOST_READ: u32 = 16 << 20;
 const MOST_ATTRIBUTES: usize = 64;
 const LONGEST_ATTRIBUTE: usize = 4 << 10;
 
+/// Outputs that one call may complete, whatever their size: each costs the host a few hundred bytes that no budget
+/// counts. An object of 512 frames, each an image and a tensor, makes 1024.
+const MOST_OUTPUTS: usize = 4096;
+
 /// A sink in the hands of a guest; empty once it is finished.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Sink(Option<Spool>);
@@ -86,6 +90,10 @@ fn link_types<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<()> {
         let guest = store.data_mut();
         let finished: Result<Bytes, WitFault> =
             match guest.table.get_mut::<Sink>(&this)?.0.take().map(Spool::complete) {
+                Some(Ok(_)) if guest.stage.outputs.len() >= MOST_OUTPUTS => {
+                    guest.meter.broke(Breach::Output, || format!("more than {MOST_OUTPUTS} outputs"));
+                    Err(fault(FaultKind::Limit, "the call has completed as many outputs as it may"))
+                }
                 Some(Ok(output)) => {
                     let digest = Bytes::copy_from_slice(output.digest.as_bytes());
                     guest.stage.outputs.push(output);
@@ -141,6 +149,12 @@ fn link_host<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<()> {
         |mut store: StoreContextMut<'_, Guest<S>>,
          (port, media_type, attributes): (String, String, Vec<(String, String)>)| {
             let guest = store.data_mut();
+            // They stay with the host as long as the bytes do, and are paid for from the same budget.
+            let texts = attributes.iter().flat_map(|(name, value)| [name, value]).chain([&media_type]);
+            let described = texts.fold(0_usize, |sum, text| sum.saturating_add(text.len()));
+            if guest.meter.spend_output(described).is_err() {
+                return Ok((Err(fault(FaultKind::Limit, "the output budget is used up")),));
+            }
             let opened: Result<Resource<Sink>, WitFault> =
                 match guest.stage.open(&port, media_type, attributes) {
                     Ok(spool) => Ok(guest.table.push(Sink(Some(spool)))?),

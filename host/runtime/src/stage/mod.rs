@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use martello_pipeline::{Evidence, FaultKind, Finding};
 use martello_vocab::{Code, Digest, Limits, Name, code};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTableError};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::WasiCtx;
 
 use crate::Extension;
 use crate::guest::Guest;
-use crate::log::{BudgetedLog, GuestLog, Stream, TracingLog};
+use crate::log::{BudgetedLog, GuestLog, LogLevel, Stream, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::payload::{Output, Payload};
 use crate::runtime::Shared;
@@ -200,7 +200,7 @@ impl<X: Extension> StageComponent<X> {
     ) -> Result<StageReport, Box<StageFailure>> {
         let _running = self.shared.ticker.running();
         let contract = call.contract;
-        let log = BudgetedLog::new(call.log, self.limits.log_bytes);
+        let log = BudgetedLog::new(call.log, self.limits.log_bytes, LogLevel::Debug);
         let stage = StageState {
             settings: Arc::new(call.settings),
             assets: call.assets,
@@ -330,6 +330,9 @@ pub(crate) fn trap_code(error: &wasmtime::Error, breach: Option<Breach>) -> Code
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return Code::of(code::HOST_FAULT);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Code::of(code::GUEST_HANDLES);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => Code::of(code::GUEST_STACK),

@@ -36,6 +36,51 @@ fn a_component_is_compiled_once_and_then_taken_from_the_cache() {
     echoed(&echo, Payload::memory("text/plain", "kept"));
 }
 
+/// A compiler that writes a line into `count` each time it is asked.
+fn counting_compiler(folder: &Path) -> (PathBuf, PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let (script, count) = (folder.join("compiler"), folder.join("count"));
+    let text = format!(
+        "#!/bin/sh\necho once >>'{}'\nexec '{}' \"$@\"\n",
+        count.display(),
+        crate::harness::compiler().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (script, count)
+}
+
+#[test]
+fn those_that_start_together_over_one_state_compile_once() {
+    let state = tempfile::tempdir().unwrap();
+    let (compiler, count) = counting_compiler(state.path());
+    let config = RuntimeConfig { compiler: Some(compiler), guest_threads: 1, ..config(state.path()) };
+    // As processes of their own: each has its own locks and knows nothing of the others.
+    let sandboxes: Vec<Sandbox> = (0..4).map(|_| Runtime::start(&config, NoExtension).unwrap()).collect();
+    let component = trusted(built("echo"));
+    let together = std::sync::Barrier::new(sandboxes.len());
+    std::thread::scope(|scope| {
+        for sandbox in &sandboxes {
+            scope.spawn(|| {
+                together.wait();
+                sandbox.load(&component, &Limits::default(), &ImportGrants::default()).unwrap();
+            });
+        }
+    });
+    assert_eq!(std::fs::read_to_string(count).unwrap(), "once\n");
+}
+
+#[test]
+fn native_code_is_marked_as_used_each_time() {
+    let state = tempfile::tempdir().unwrap();
+    load(&config(state.path())).unwrap();
+    let file = std::fs::File::options().write(true).open(entry(state.path(), "cwasm")).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    file.set_modified(long_ago).unwrap();
+    load(&without_compiler(state.path())).unwrap();
+    assert!(file.metadata().unwrap().modified().unwrap() > long_ago);
+}
+
 #[test]
 fn changed_native_code_is_compiled_anew_and_never_mapped() {
     let state = tempfile::tempdir().unwrap();

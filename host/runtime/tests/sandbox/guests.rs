@@ -44,6 +44,12 @@ const STOPPED: &[Row] = &[
     row("stack-overflow", built, Limits::default, code::GUEST_STACK),
     row("trap", built, Limits::default, code::GUEST_TRAP),
     row("output-flood", built, Limits::default, code::GUEST_OUTPUT),
+    row("many-outputs", built, Limits::default, code::GUEST_OUTPUT),
+    Row {
+        settings: &[("what", "described")],
+        ..row("many-outputs", built, Limits::default, code::GUEST_OUTPUT)
+    },
+    row("handle-flood", built, Limits::default, code::GUEST_HANDLES),
     row("sleeper", built, short, code::GUEST_DEADLINE),
     Row {
         settings: &[("what", "kind")],

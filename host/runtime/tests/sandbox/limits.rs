@@ -103,6 +103,17 @@ fn nothing_comes_of_an_output_over_its_budget_even_if_the_guest_reports_success(
 }
 
 #[test]
+fn what_describes_an_output_counts_against_the_output_budget() {
+    let limits = Limits { output_bytes: ByteCount::mebibytes(2), ..Limits::default() };
+    let described = with_settings(call(input()), &[("what", "described")]);
+    let failure = fails(&load(built("many-outputs"), &limits), described);
+    assert_eq!(failure.code.as_str(), code::GUEST_OUTPUT);
+    // 64 attributes of 8 KiB are half a mebibyte: the fourth output with its media type is too much.
+    assert!(failure.usage.output <= ByteCount(5 << 19), "{:?}", failure.usage);
+    assert!(failure.usage.host_calls < 100, "{:?}", failure.usage);
+}
+
+#[test]
 fn memory_is_capped_where_the_limit_says() {
     for mebibytes in [4, 32] {
         let limits = Limits { memory_bytes: ByteCount::mebibytes(mebibytes), ..Limits::default() };

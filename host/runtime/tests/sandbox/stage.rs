@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use martello_runtime::{Contract, FindingRule, Payload, StageCall, StageReport};
+use martello_runtime::{Contract, FindingRule, LogLevel, Payload, StageCall, StageReport};
 use martello_vocab::{Digest, code};
 
 use crate::harness::{Lines, Stage, call, fails, run, stage, with_settings};
@@ -45,7 +45,8 @@ fn a_payload_goes_through_whole() {
         assert!(output.payload.read_all(u64::MAX).unwrap() == bytes);
         assert_eq!(report.findings[0].label.as_deref(), Some("full"));
         assert_eq!(report.evidence.unwrap().actions[0].count, 1);
-        assert_eq!(report.usage.output.0, 9_000_000);
+        // The bytes, the media type, and the attribute's name and value.
+        assert_eq!(report.usage.output.0, 9_000_000 + 7 + 4 + 3);
         assert!(report.usage.host_calls > 2 * 9_000_000 / 65_536);
     }
 }
@@ -115,6 +116,17 @@ fn a_trap_names_the_guests_functions_in_the_local_log_alone() {
     assert!(backtrace.contains("reads_the_secret_header"), "{backtrace}");
     assert_eq!(failure.code.as_str(), code::GUEST_TRAP);
     assert!(!failure.to_string().contains("secret"));
+}
+
+#[test]
+fn a_panics_text_which_may_hold_a_name_is_for_those_who_ask_for_detail() {
+    let lines = Arc::new(Lines::default());
+    let call = StageCall { log: Arc::clone(&lines) as _, ..call(Payload::memory("text/plain", "")) };
+    fails(&stage("trap"), call);
+    let lines = lines.0.lock().unwrap();
+    assert!(lines.iter().any(|(_, line)| line.contains("Doe^John")), "the guest's panic says it: {lines:?}");
+    let shown: Vec<_> = lines.iter().filter(|(level, _)| *level > LogLevel::Debug).collect();
+    assert!(shown.is_empty(), "{shown:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use martello_runtime::{
 };
 use martello_vocab::{ByteCount, Limits, code};
 
-use crate::harness::{built, sandbox, trusted};
+use crate::harness::{built, process_log, sandbox, trusted};
 
 fn execute(
     limits: &Limits,
@@ -206,12 +206,31 @@ fn a_client_that_sends_no_head_is_disconnected() {
 }
 
 #[test]
+fn a_client_that_does_not_read_its_answer_gives_its_place_up() {
+    let limits = Limits { wall_ms: 1000, ..Limits::default() };
+    let grace = Duration::from_millis(100);
+    let config = HttpConfig { connections: 1, response_grace: grace, ..HttpConfig::default() };
+    let server = Server::start("http-hello", &limits, config);
+    let mut idle = server.connect();
+    idle.write_all(b"GET /big HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    // The only place is its own until it is cut off; reading gives up after 20 seconds.
+    let answer = server.get("/");
+    assert!(answer.contains("Hello, WASI!"), "{answer}");
+    drop(idle);
+}
+
+#[test]
 fn a_request_under_way_ends_in_peace_at_shutdown() {
-    let limits = Limits { wall_ms: 400, ..Limits::default() };
+    let limits = Limits { wall_ms: 1000, ..Limits::default() };
     let mut server = Server::start("http-runaway", &limits, HttpConfig::default());
     let mut stream = server.connect();
-    stream.write_all(b"GET /sleep HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    process_log();
+    stream.write_all(b"GET /sleep?until-shutdown HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let begun = Instant::now();
+    while !process_log().contains("sleeps for /sleep?until-shutdown") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the guest never began");
+        std::thread::yield_now();
+    }
     drop(server.stop.take());
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
