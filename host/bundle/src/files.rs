@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martello_trust::TrustRoot;
 use martello_vocab::{ByteCount, Digest};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::layout::BLOB_FOLDER;
 use crate::source::{blob_path, bounded};
@@ -18,7 +20,8 @@ use crate::{Archive, BlobSource, BundleError, MemorySource, SourceError, Verifie
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// The layout in the folder at `path`. Nothing is read yet.
+    /// The layout in the folder at `path`. Nothing is read yet. Links in it are refused, and so is all that is no
+    /// regular file.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -28,7 +31,7 @@ impl Folder {
             io::ErrorKind::NotFound => SourceError::Missing { name: name.to_owned() },
             _ => SourceError::Io { name: name.to_owned(), source },
         };
-        let file = File::open(self.0.join(name)).map_err(io_error)?;
+        let file = open_regular(&self.0.join(name), OFlags::NOFOLLOW).map_err(io_error)?;
         let length = ByteCount(file.metadata().map_err(io_error)?.len());
         bounded(name, length, most)?;
         let mut bytes = Vec::with_capacity(length.as_usize());
@@ -46,7 +49,8 @@ impl BlobSource for Folder {
 
     fn blob_size(&self, digest: &Digest) -> Result<Option<ByteCount>, SourceError> {
         let name = blob_path(digest);
-        match std::fs::metadata(self.0.join(&name)) {
+        match std::fs::symlink_metadata(self.0.join(&name)) {
+            Ok(metadata) if !metadata.is_file() => Err(SourceError::Io { name, source: not_regular() }),
             Ok(metadata) => Ok(Some(ByteCount(metadata.len()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(SourceError::Io { name, source }),
@@ -67,7 +71,24 @@ pub fn source_at(path: &Path) -> Result<Arc<dyn BlobSource>, SourceError> {
     if std::fs::metadata(path).map_err(io_error)?.is_dir() {
         return Ok(Arc::new(Folder::at(path)));
     }
-    Ok(Arc::new(Archive::index(File::open(path).map_err(io_error)?)?))
+    // Whoever names the archive may name a link to it; what stands inside of a layout may be none.
+    Ok(Arc::new(Archive::index(open_regular(path, OFlags::empty()).map_err(io_error)?)?))
+}
+
+/// Opens a regular file for reading. Nothing is waited for, as the writer of a pipe would be, and nothing read that has
+/// no end.
+fn open_regular(path: &Path, links: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | links;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Err(not_regular()),
+        Err(errno) => return Err(errno.into()),
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")
 }
 
 /// Opens the bundle at `path`, a folder or a tar archive.

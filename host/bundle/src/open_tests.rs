@@ -4,7 +4,7 @@ use martello_trust::TrustError;
 
 use super::*;
 use crate::fixtures::{COMPONENT, bundle, files, key, layout, packed, root};
-use crate::{Folder, MemorySource, Packed, write_folder};
+use crate::{Folder, MemorySource, Packed, SourceError, write_folder};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -133,5 +133,35 @@ fn an_ephemeral_bundle_is_verified_like_any_other() {
 fn core_modules_and_rubbish_are_no_components() {
     for bytes in [b"\0asm\x01\0\0\0".as_slice(), b"", b"\0asm", &COMPONENT[..COMPONENT.len() - 1]] {
         assert!(crate::Interfaces::of(bytes).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_folder_with_links_pipes_or_devices_in_it_is_refused_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let place = tempfile::tempdir().unwrap();
+    write_folder(&layout(&[1, 2]), place.path()).unwrap();
+    let digest = *bundle().manifest().pins().keys().next().unwrap();
+    let opened = || open(Arc::new(Folder::at(place.path())), &root(2));
+    assert!(opened().is_ok());
+    for name in ["index.json".to_owned(), format!("blobs/sha256/{}", digest.hex())] {
+        let path = place.path().join(&name);
+        let aside = place.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        for kind in ["link", "pipe", "folder", "device"] {
+            match kind {
+                "link" => std::os::unix::fs::symlink(&aside, &path).unwrap(),
+                "device" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                "pipe" => mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap(),
+                _ => std::fs::create_dir(&path).unwrap(),
+            }
+            let error = opened().unwrap_err();
+            assert!(matches!(error, BundleError::Source(SourceError::Io { .. })), "{name} {kind} {error}");
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
+        }
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    for path in ["/dev/zero", "/dev/null"] {
+        assert!(matches!(crate::source_at(std::path::Path::new(path)), Err(SourceError::Io { .. })));
     }
 }

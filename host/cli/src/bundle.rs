@@ -4,7 +4,6 @@ mod init;
 mod inspect;
 
 use std::cell::Cell;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -14,10 +13,12 @@ use martello_bundle::{
     BundleError, Draft, MemorySource, Packed, open_path, source_at, write_archive, write_folder,
 };
 use martello_trust::{Timestamp, TrustRoot};
+use martello_vocab::ByteCount;
 use serde_json::{Value, json};
 
 use crate::keys::{KnownPassphrase, file};
 use crate::output::{Advice, exit};
+use crate::read::{self, LARGEST_BLOB};
 
 /// Packs, signs, verifies and inspects bundles.
 #[derive(Debug, clap::Subcommand)]
@@ -72,7 +73,9 @@ pub(crate) fn run(cmd: BundleCommand, out: &crate::Output) -> anyhow::Result<Exi
 }
 
 /// The largest source document.
-const LARGEST_SOURCE: u64 = 1 << 20;
+const LARGEST_SOURCE: ByteCount = ByteCount::mebibytes(1);
+/// The largest trust root.
+const LARGEST_TRUST_ROOT: ByteCount = ByteCount::mebibytes(1);
 
 fn pack(source: &Path, path: &Path, out: &crate::Output) -> anyhow::Result<ExitCode> {
     let packed = draft(source)?.pack().with_context(|| unpackable(source))?;
@@ -112,7 +115,7 @@ pub(crate) fn draft_with(
     let read = |name: &str| {
         let file = folder.join(name);
         newest.set(newest.get().max(modified(&file).map_err(std::io::Error::other)?));
-        std::fs::read(&file).map(Into::into)
+        Ok(read::read(&file, LARGEST_BLOB)?.into())
     };
     let epoch = source_date_epoch()?;
     Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read)
@@ -127,12 +130,7 @@ fn unpackable(source: &Path) -> Advice {
 }
 
 fn read_source(path: &Path) -> anyhow::Result<Value> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(LARGEST_SOURCE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_SOURCE {
-        bail!("it is larger than 1 MiB");
-    }
+    let text = String::from_utf8(read::read(path, LARGEST_SOURCE)?).context("it is no text")?;
     if path.extension().is_some_and(|it| it == "json") {
         Ok(serde_json::from_str(&text)?)
     } else {
@@ -187,7 +185,7 @@ fn write(packed: &Packed, path: &Path) -> anyhow::Result<()> {
 }
 
 fn verify(path: &Path, trust: &Path, out: &crate::Output) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(trust).with_context(|| Advice {
+    let bytes = read::read(trust, LARGEST_TRUST_ROOT).with_context(|| Advice {
         happened: format!("reading trust root `{}`", trust.display()),
         next: "give a trust root made by `martello keys trust`".to_owned(),
     })?;

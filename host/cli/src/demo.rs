@@ -18,13 +18,16 @@ use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{Active, Device, DeviceConfig, FolderRun, Observer, ReportLine, ReportMode, WatchMode};
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
-use martello_vocab::code;
+use martello_vocab::{ByteCount, code};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::output::Output;
+use crate::read::read;
 use contact_sheet::{Pair, Side};
 
+/// The largest sample or component.
+const LARGEST_FILE: ByteCount = ByteCount::mebibytes(256);
 /// Pictures on the contact sheet.
 const PAIRS: usize = 9;
 /// The demo's keys are thrown away; their root is good for this long.
@@ -206,7 +209,7 @@ impl Stage {
 
     /// Runs a component that never ends and sees how it is stopped.
     async fn runaway(&self, device: &Device, runaway: &Path, samples: &Path) -> anyhow::Result<bool> {
-        let component = fs::read(runaway).with_context(|| {
+        let component = read(runaway, LARGEST_FILE).with_context(|| {
             format!("reading the runaway component {}; `cargo xtask demo` builds it", runaway.display())
         })?;
         let limits = martello_vocab::Limits { compute_ms: 200, wall_ms: 1_000, ..Default::default() };
@@ -214,7 +217,8 @@ impl Stage {
         let active = device.activate(&bundle)?;
         let sample = first_file(samples)?;
         let begun = Instant::now();
-        let pass = active.pass(Payload::memory("application/dicom", fs::read(sample)?), "demo").await;
+        let pass =
+            active.pass(Payload::memory("application/dicom", read(&sample, LARGEST_FILE)?), "demo").await;
         let code = pass.refusal.map(|refusal| refusal.code.to_string()).unwrap_or_default();
         self.output.note(&format!("   after {} ms with code {code}", begun.elapsed().as_millis()));
         Ok(code == code::GUEST_COMPUTE || code == code::GUEST_DEADLINE)
@@ -260,7 +264,7 @@ impl Stage {
         let mut pairs = Vec::new();
         for line in chosen.into_iter().take(PAIRS) {
             let name = line.input.as_deref().context("the demo's report holds names")?;
-            let original = fs::read(samples.join(name))?;
+            let original = read(&samples.join(name), LARGEST_FILE)?;
             let pass = before.pass(Payload::memory("application/dicom", original.clone()), "demo").await;
             let picture = match pass.exports.first() {
                 Some(export) => {

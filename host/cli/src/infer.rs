@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::Output;
 use crate::output::exit;
+use crate::read::{Unreadable, read};
 use crate::run::DeviceArgs;
 use sandbox::{Answer, Failure};
 
@@ -119,14 +120,13 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let (Some(path), Some(folder)) = (&args.model, &args.out) else {
         return Ok(out.failure(exit::USAGE, "a model and --out are needed", "martello infer --help"));
     };
-    let reading = || format!("reading {}", path.display());
-    // Looked at before it is read: a model may be larger than this machine's memory.
-    let found = ByteCount(std::fs::metadata(path).with_context(reading)?.len());
-    let most = config.inference.largest_model;
-    if found > most {
-        return fail(Failure::Model(ModelError::TooLarge { found, most }), out);
-    }
-    let bytes = Bytes::from(std::fs::read(path).with_context(reading)?);
+    let bytes = match read(path, config.inference.largest_model) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(Unreadable::TooLarge { found, most }) => {
+            return fail(Failure::Model(ModelError::TooLarge { found, most }), out);
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading model {}", path.display())),
+    };
     let mut inputs = Vec::new();
     for (name, file) in &args.input {
         match npy::read(file) {

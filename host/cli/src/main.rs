@@ -12,6 +12,7 @@ mod keys;
 mod new;
 mod output;
 mod places;
+mod read;
 mod run;
 mod serve;
 
@@ -78,6 +79,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    survive_file_limit();
     let output = Output { format: cli.format, quiet: cli.quiet };
     let telemetry = martello_telemetry::start(&TelemetryConfig {
         log_format: match cli.log_format {
@@ -103,10 +105,17 @@ fn main() -> ExitCode {
         },
     };
     result.unwrap_or_else(|error| {
-        let next = match error.downcast_ref::<output::Advice>() {
-            Some(advice) => advice.next.clone(),
-            None => "run the command with `--log debug` to see more".to_owned(),
-        };
-        output.failure(output::exit::FAILURE, &format!("{error:#}"), &next)
+        output.failure(output::exit::FAILURE, &format!("{error:#}"), &output::next_step(&error))
     })
+}
+
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail with an error that is told, where the signal
+/// would end the process in the middle of its work. A handler once registered stays for the life of the process, and
+/// children start without it.
+fn survive_file_limit() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let exceeded = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    // Where it cannot be registered, all is as it would be without it.
+    let _ = runtime.and_then(|runtime| runtime.block_on(async { signal(exceeded).map(drop) }));
 }

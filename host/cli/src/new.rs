@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use martello_vocab::Name;
+use martello_vocab::{ByteCount, Name};
 use serde_json::json;
 
 use crate::output::Advice;
+use crate::read::read;
+
+/// The largest manifest of a crate.
+const LARGEST_MANIFEST: ByteCount = ByteCount::mebibytes(1);
 
 /// Arguments of `martello new`.
 #[derive(Debug, clap::Args)]
@@ -116,8 +120,8 @@ impl Identifiers {
 /// The SDK named, or that of the checkout in which the new folder will stand, or in which this runs.
 fn sdk_folder(named: Option<PathBuf>, folder: &Path) -> anyhow::Result<PathBuf> {
     let is_sdk = |it: &Path| {
-        let manifest = std::fs::read_to_string(it.join("Cargo.toml"));
-        manifest.is_ok_and(|text| text.contains("name = \"martello-guest-sdk\""))
+        let manifest = read(&it.join("Cargo.toml"), LARGEST_MANIFEST);
+        manifest.is_ok_and(|text| String::from_utf8_lossy(&text).contains("name = \"martello-guest-sdk\""))
     };
     let found = match named {
         Some(named) => Some(named).filter(|it| is_sdk(it)),

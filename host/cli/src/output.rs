@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::read::{Unreadable, next_after};
+
 /// The form of a command's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -77,6 +79,18 @@ impl Output {
     }
 }
 
+/// What to do about an error: what the command advises, or what fits the cause.
+pub(crate) fn next_step(error: &anyhow::Error) -> String {
+    if let Some(advice) = error.downcast_ref::<Advice>() {
+        return advice.next.clone();
+    }
+    let known = error.chain().find_map(|cause| {
+        let unreadable = cause.downcast_ref().and_then(Unreadable::next);
+        unreadable.or_else(|| cause.downcast_ref().and_then(next_after))
+    });
+    known.unwrap_or("run the command with `--log debug` to see more").to_owned()
+}
+
 /// What to do about an error, for the last line that a person sees. Attach it with `anyhow::Context`.
 #[derive(Debug, Clone)]
 pub(crate) struct Advice {
@@ -93,3 +107,24 @@ impl std::fmt::Display for Advice {
 }
 
 impl std::error::Error for Advice {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_next_step_fits_the_cause_and_the_commands_own_advice_comes_first() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let reading = anyhow::Error::from(gone()).context("reading the input folder");
+        assert_eq!(next_step(&reading), "check the path: nothing is there");
+        let device = anyhow::Error::from(Unreadable::NotAFile).context("reading trust root");
+        assert!(next_step(&device).contains("regular file"));
+        let advised = Err::<(), _>(gone())
+            .with_context(|| Advice { happened: "reading".to_owned(), next: "ask".to_owned() })
+            .context("packing");
+        assert_eq!(next_step(&advised.unwrap_err()), "ask");
+        assert!(next_step(&anyhow::anyhow!("odd")).contains("--log debug"));
+    }
+}

@@ -1,7 +1,10 @@
 //! Listing a folder of inputs.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -22,12 +25,27 @@ pub struct Folder {
 pub struct Found {
     /// Where it is.
     pub path: PathBuf,
-    /// Its path under the folder, as text (characters that are not Unicode are replaced).
+    /// Its path under the folder, as text. Different files have different names, for the name is what a file is known
+    /// by: a path that is UTF-8 is its own name; in any other, each byte that is not part of a character, and each byte
+    /// of a U+FFFD that stands there by itself, is U+FFFD and two hexadecimal digits, and `/` is put at the end, where
+    /// no path of a file has it.
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
-    /// When it was last changed, in nanoseconds since 1970.
+    /// When its content or its attributes were last changed, whichever is later, in nanoseconds since 1970. A writer can
+    /// set the first of the two times back; the second is the kernel's, and tells a file put in another's place too.
     pub changed: i64,
+}
+
+/// What is to be done with a folder that is come upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// Take its files, and visit the folders in it.
+    Whole,
+    /// Visit the folders in it only.
+    FoldersOnly,
+    /// Leave it alone with everything in it.
+    Nothing,
 }
 
 /// What can go wrong with inputs.
@@ -66,28 +84,36 @@ impl Folder {
         fs::read_dir(&self.root)
             .map_err(|source| IngestError::Unreadable { path: self.root.clone(), source })?;
         let mut found = Vec::new();
-        self.descend(&self.root, 0, &mut found, &mut |_| ());
+        self.descend(&self.root, &mut found, &mut |_| Visit::Whole);
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
-    /// Collects inputs in and under `folder` into `found`, and tells `entered` of each folder before it is listed.
+    /// Collects inputs in and under `folder`, which is the root or lies in it, into `found`. `visit` is asked about each
+    /// folder before it is listed.
     pub(crate) fn descend(
         &self,
         folder: &Path,
-        depth: usize,
         found: &mut Vec<Found>,
-        entered: &mut dyn FnMut(&Path),
+        visit: &mut dyn FnMut(&Path) -> Visit,
     ) {
+        // Counted from the root wherever this begins, so that folders which come one by one go no deeper than a tree
+        // that was there at the start.
+        let depth = folder.strip_prefix(&self.root).map_or(usize::MAX, |below| below.components().count());
         if depth > DEEPEST {
             tracing::warn!(depth, "a folder nests too deep and is left alone");
             return;
         }
-        entered(folder);
+        let visit_this = visit(folder);
+        if visit_this == Visit::Nothing {
+            return;
+        }
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(%error, "a folder of inputs cannot be read");
+                // The path may name a patient: not at a level that is kept.
+                tracing::warn!(%error, "a folder of inputs cannot be read and is left out");
+                tracing::debug!(path = %folder.display(), "this is the folder");
                 return;
             }
         };
@@ -98,8 +124,9 @@ impl Folder {
                 continue;
             }
             if kind.is_dir() {
-                self.descend(&path, depth + 1, found, entered);
-            } else if kind.is_file()
+                self.descend(&path, found, visit);
+            } else if visit_this == Visit::Whole
+                && kind.is_file()
                 && let Some(input) = self.look_at(&path)
             {
                 found.push(input);
@@ -116,8 +143,11 @@ impl Folder {
         if !metadata.is_file() {
             return None;
         }
-        let name = path.strip_prefix(&self.root).ok()?.to_string_lossy().into_owned();
-        let changed = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        let name = name_of(path.strip_prefix(&self.root).ok()?.as_os_str());
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let changed = nanoseconds(metadata.mtime(), metadata.mtime_nsec())
+            .max(nanoseconds(metadata.ctime(), metadata.ctime_nsec()));
         Some(Found { path: path.to_owned(), name, length: metadata.len(), changed })
     }
 }
@@ -146,8 +176,36 @@ impl Found {
     }
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'))
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_none_or(|name| name.as_bytes().starts_with(b"."))
+}
+
+/// The text of [`Found::name`].
+///
+/// INVARIANT: different paths have different names; `names_of_different_files_differ` keeps it. Where the text ends in
+/// `/`, every U+FFFD in it is followed by the digits of one byte, so the path can be read back.
+fn name_of(path: &OsStr) -> String {
+    if let Some(text) = path.to_str() {
+        return text.to_owned();
+    }
+    let mut name = String::new();
+    let escape = |name: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            // Writing to a string does not fail.
+            let _ = write!(name, "\u{fffd}{byte:02x}");
+        }
+    };
+    for chunk in path.as_bytes().utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                char::REPLACEMENT_CHARACTER => escape(&mut name, "\u{fffd}".as_bytes()),
+                _ => name.push(character),
+            }
+        }
+        escape(&mut name, chunk.invalid());
+    }
+    name.push('/');
+    name
 }
 
 #[cfg(test)]
@@ -177,6 +235,52 @@ mod tests {
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(found.open().is_err());
+    }
+
+    #[test]
+    fn names_of_different_files_differ() {
+        let root = tempfile::tempdir().unwrap();
+        let names: [&[u8]; 8] = [
+            b"\xff.dcm",
+            b"\xfe.dcm",
+            "\u{fffd}ff.dcm".as_bytes(),
+            "\u{fffd}.dcm".as_bytes(),
+            // An escape spelt out, beside a byte that has to be escaped.
+            b"\xef\xbf\xbdff\xfe.dcm",
+            b"\xff\xfe.dcm",
+            "\u{e9}.dcm".as_bytes(),
+            b"\xe9.dcm",
+        ];
+        for name in names {
+            fs::write(root.path().join(OsStr::from_bytes(name)), "1").unwrap();
+        }
+        let found = Folder::open(root.path()).unwrap().scan().unwrap();
+        let distinct: std::collections::BTreeSet<_> = found.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(distinct.len(), names.len(), "{distinct:?}");
+        for name in ["\u{fffd}ff.dcm/", "\u{fffd}fe.dcm/", "\u{fffd}ff.dcm", "\u{e9}.dcm"] {
+            assert!(distinct.contains(name), "{name:?} in {distinct:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_of_the_same_length_and_time_is_another() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, aside) = (root.path().join("a.dcm"), root.path().join(".aside"));
+        let write = |path: &Path, content: &str| {
+            fs::write(path, content).unwrap();
+            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+            File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        };
+        let folder = Folder::open(root.path()).unwrap();
+        write(&path, "one");
+        let first = folder.scan().unwrap().remove(0);
+        // Times of change are as fine as the kernel's tick.
+        std::thread::sleep(Duration::from_millis(20));
+        write(&aside, "two");
+        fs::rename(&aside, &path).unwrap();
+        let second = folder.scan().unwrap().remove(0);
+        assert_eq!((&first.name, first.length), (&second.name, second.length));
+        assert_ne!(first.changed, second.changed);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use martello_bundle::{BundleError, Packed, source_at};
 use serde_json::{Map, Value, json};
 
 use crate::output::Advice;
+use crate::read::{LARGEST_BLOB, read};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -35,7 +36,8 @@ impl InitArgs {
 }
 
 pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
-    let model = std::fs::read(&args.model).with_context(|| format!("reading `{}`", args.model.display()))?;
+    let model = read(&args.model, LARGEST_BLOB)
+        .with_context(|| format!("reading model `{}`", args.model.display()))?;
     let tensors = ModelTensors::read(&model).with_context(|| Advice {
         happened: format!("reading model `{}`", args.model.display()),
         next: "export the model to ONNX with fixed ranks and tensor inputs".to_owned(),

@@ -9,12 +9,13 @@ use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits, Name};
 
 use crate::places;
+use crate::read::read;
 
 /// Exit code of a component that was refused, or stopped at a limit.
 pub(crate) const REFUSED: u8 = 4;
 
 /// The largest component file taken.
-const LARGEST_COMPONENT: u64 = 256 << 20;
+const LARGEST_COMPONENT: ByteCount = ByteCount::mebibytes(256);
 
 /// Where compiled code is kept, and with what it is made.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,10 +92,8 @@ pub(crate) fn grants() -> ImportGrants {
 
 /// Reads a component and signs it with a key that is thrown away: who made it is the caller's say-so.
 pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<Blob>> {
-    let length =
-        std::fs::metadata(file).with_context(|| format!("reading component {}", file.display()))?.len();
-    anyhow::ensure!(length <= LARGEST_COMPONENT, "component {} has {length} bytes", file.display());
-    let bytes = std::fs::read(file).with_context(|| format!("reading component {}", file.display()))?;
+    let bytes =
+        read(file, LARGEST_COMPONENT).with_context(|| format!("reading component {}", file.display()))?;
     let name: Name = "component".parse()?;
     let bundle = martello_bundle::ephemeral(name.clone(), bytes.into(), limits.clone(), Vec::new())
         .with_context(|| format!("taking {} as a component", file.display()))?;

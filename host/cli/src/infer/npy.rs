@@ -21,7 +21,7 @@ const LARGEST_FILE: u64 = 2 << 30;
 
 /// Reads a tensor.
 pub(super) fn read(path: &Path) -> anyhow::Result<Tensor> {
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let file = crate::read::open(path).with_context(|| format!("opening {}", path.display()))?;
     ensure!(file.metadata()?.len() <= LARGEST_FILE, "{} has more than 2 GiB", path.display());
     parse(file.take(LARGEST_FILE)).with_context(|| format!("reading {}", path.display()))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use martello_trust::canonical::{Numbers, Value};
 use martello_trust::{PublicKey, SigningKey};
+use martello_vocab::ByteCount;
 use pkcs8::pkcs5::pbes2;
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument};
 use zeroize::Zeroizing;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::output::Advice;
 
 /// The largest key file.
-const LARGEST: u64 = 16 << 10;
+const LARGEST: ByteCount = ByteCount(16 << 10);
 /// The label of a PKCS#8 structure (RFC 7468 section 10).
 const PRIVATE: &str = "PRIVATE KEY";
 /// The label of an encrypted one (RFC 7468 section 11).
@@ -118,13 +119,7 @@ fn not_a_key(path: &Path) -> Advice {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(|| not_a_key(path))?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(|| not_a_key(path))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(not_a_key(path).into());
-    }
-    Ok(bytes)
+    crate::read::read(path, LARGEST).with_context(|| not_a_key(path))
 }
 
 /// Writes a file so that it holds the old bytes or the new ones, whatever happens meanwhile.
@@ -161,7 +156,7 @@ pub(crate) fn replace_with(
 /// The passphrase in the first line of a file.
 pub(crate) fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let context = || format!("reading the passphrase in `{}`", path.display());
-    let mut file = std::io::BufReader::new(File::open(path).with_context(context)?).take(LARGEST);
+    let mut file = std::io::BufReader::new(File::open(path).with_context(context)?).take(LARGEST.0);
     let mut line = Zeroizing::new(String::new());
     file.read_line(&mut line).with_context(context)?;
     let passphrase = Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned());
