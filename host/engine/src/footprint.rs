@@ -10,7 +10,7 @@ use rustix::mm::{Advice, madvise};
 /// megabytes of code that an idle device does not need; what is needed again comes back from the page cache, or from
 /// the file where memory was wanted elsewhere.
 pub(crate) fn release_code() {
-    if let Err(error) = own_code().map(|ranges| ranges.into_iter().for_each(release)) {
+    if let Err(error) = own_code().map(|ranges| ranges.iter().for_each(release)) {
         tracing::debug!(%error, "code pages stay");
     }
 }
@@ -22,7 +22,7 @@ struct Range {
     length: usize,
 }
 
-fn release(range: Range) {
+fn release(range: &Range) {
     // SAFETY: `range` is a private mapping of this program's file that nobody can write to and, by `parse`, never
     // could: its pages are those of the file, and come back as they were when they are touched.
     let released = unsafe {
