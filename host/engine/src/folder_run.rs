@@ -4,6 +4,7 @@
 //! outputs of all inputs that wait durable together, commits them to the journal in one transaction, and then writes
 //! their report lines. What is not in the journal did not happen and is done again.
 
+mod dispatch;
 mod feeder;
 mod reading;
 mod scribe;
@@ -13,18 +14,20 @@ use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread::JoinHandle;
 
-use martello_ingest::{Folder, Found, IngestError};
+use martello_ingest::{Folder, IngestError};
 use martello_store::{Journal, JournalError, Tally};
 use tokio::sync::mpsc;
 
 use crate::activation::Active;
 use crate::outputs::OutputFolder;
 use crate::report::ReportLine;
+use dispatch::dispatch;
 use feeder::Feeder;
 use scribe::Scribe;
-use worker::{Handled, Worker};
+use worker::Worker;
 
 /// Complete inputs that may wait for the scribe; beyond, workers wait.
 const WAITING_FOR_SCRIBE: usize = 32;
@@ -93,6 +96,8 @@ pub enum RunError {
     Ingest(#[from] IngestError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("writing into the output folder `{path}`")]
+    Write { path: PathBuf, source: io::Error },
     #[error("making outputs durable in `{path}`")]
     Settle { path: PathBuf, source: io::Error },
     #[error("writing the report `{path}`")]
@@ -115,25 +120,34 @@ impl FolderRun {
     ) -> Result<Summary, RunError> {
         let folder = Folder::open(&self.input)?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
-        let exports = active.plan.exports.iter().map(|export| export.folder.clone());
-        let output = OutputFolder::open(&self.output, exports).map_err(in_output)?;
+        let output = OutputFolder::at(&self.output).map_err(in_output)?;
         if output.path().starts_with(folder.path()) {
             return Err(RunError::Nested {
                 input: folder.path().to_owned(),
                 output: output.path().to_owned(),
             });
         }
+        output.make().map_err(in_output)?;
+        // INVARIANT: nothing in the folder is touched before the journal is held: another process may be at work
+        // there. Kept by `a_second_process_on_one_output_folder_is_refused_and_harms_nothing`.
         let journal = Arc::new(Journal::open(&output.memory(), &active.bundle_digest)?);
-        let before = journal.tally()?;
+        let exports = active.plan.exports.iter().map(|export| export.folder.clone());
+        output.prepare(exports).map_err(in_output)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
         let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer))?;
         let scribe = std::thread::Builder::new()
             .name("scribe".to_owned())
             .spawn(move || scribe.work(from_workers))
             .map_err(in_output)?;
+        let at_work = Arc::new(AtomicUsize::new(0));
         let (to_workers, found) = mpsc::channel(self.concurrency.get());
-        let feeder =
-            Feeder { folder, watch: self.watch, observer: Arc::clone(&observer), stop: Arc::clone(&stop) };
+        let feeder = Feeder {
+            folder,
+            watch: self.watch,
+            observer: Arc::clone(&observer),
+            stop: Arc::clone(&stop),
+            at_work: Arc::clone(&at_work),
+        };
         let feeder = std::thread::Builder::new()
             .name("feeder".to_owned())
             .spawn(move || feeder.work(&to_workers))
@@ -147,50 +161,24 @@ impl FolderRun {
             to_scribe,
             observer,
             stop,
+            turns: Arc::default(),
         };
-        let skipped = work(Arc::new(worker), found, self.concurrency).await?;
-
+        let worked = dispatch(Arc::new(worker), found, self.concurrency, &at_work).await;
         // Joining does not wait long: the feeder ended, or its channel did; the scribe ends with the last sender.
-        let fed = tokio::task::spawn_blocking(move || feeder.join());
-        fed.await.ok().and_then(Result::ok).ok_or(RunError::Worker)??;
-        let scribed = tokio::task::spawn_blocking(move || scribe.join());
-        scribed.await.ok().and_then(Result::ok).ok_or(RunError::Worker)??;
-        let all = journal.tally()?;
-        let this_run = Tally {
-            done: all.done.saturating_sub(before.done),
-            quarantined: all.quarantined.saturating_sub(before.quarantined),
-        };
-        Ok(Summary { this_run, skipped, all })
+        let fed = join(feeder).await;
+        let scribed = join(scribe).await;
+        // Where the scribe or the feeder fails, workers see only that a channel is closed.
+        let this_run = scribed?;
+        fed?;
+        Ok(Summary { this_run, skipped: worked?, all: journal.tally()? })
     }
 }
 
-/// Works on what the feeder finds, at most `concurrency` at a time, and returns how many were complete before.
-async fn work(
-    worker: Arc<Worker>,
-    mut found: mpsc::Receiver<Found>,
-    concurrency: NonZero<usize>,
-) -> Result<u64, RunError> {
-    let mut at_work = tokio::task::JoinSet::new();
-    let mut skipped = 0;
-    let mut take = |ended: Result<Result<Handled, RunError>, tokio::task::JoinError>| {
-        let handled = ended.map_err(|_panic| RunError::Worker)??;
-        skipped += u64::from(handled == Handled::Before);
-        Ok::<(), RunError>(())
-    };
-    while let Some(input) = found.recv().await {
-        while at_work.len() >= concurrency.get() {
-            if let Some(ended) = at_work.join_next().await {
-                take(ended)?;
-            }
-        }
-        while let Some(ended) = at_work.try_join_next() {
-            take(ended)?;
-        }
-        let worker = Arc::clone(&worker);
-        at_work.spawn(async move { worker.handle(input).await });
-    }
-    while let Some(ended) = at_work.join_next().await {
-        take(ended)?;
-    }
-    Ok(skipped)
+async fn join<T: Send + 'static>(thread: JoinHandle<Result<T, RunError>>) -> Result<T, RunError> {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    joined.ok().and_then(Result::ok).unwrap_or(Err(RunError::Worker))
 }
+
+#[cfg(test)]
+#[path = "folder_run/tests.rs"]
+mod tests;

@@ -1,7 +1,9 @@
 //! Finding inputs: what is there, then what comes.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use martello_ingest::{Event, Folder, Found, Watch};
@@ -23,6 +25,8 @@ pub(super) struct Feeder {
     pub(super) watch: WatchMode,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Arc<AtomicBool>,
+    /// How many inputs are at work.
+    pub(super) at_work: Arc<AtomicUsize>,
 }
 
 impl Feeder {
@@ -33,7 +37,7 @@ impl Feeder {
             WatchMode::Once => None,
         };
         let mut total = 0;
-        let mut unsettled = Vec::new();
+        let mut unsettled = Unsettled::default();
         let mut send = |found: Found| {
             total += 1;
             self.observer.found(total);
@@ -45,32 +49,30 @@ impl Feeder {
                 return Ok(());
             }
             if watch.is_some() && !found.is_settled(SystemTime::now(), SETTLED_AFTER) {
-                unsettled.push(found);
+                unsettled.add(found);
             } else if !send(found) {
                 return Ok(());
             }
         }
         let Some(watch) = &mut watch else { return Ok(()) };
-        let mut quiet_turns = 0_u32;
+        let mut quiet = Quiet::default();
         while !self.stopped() && !to_workers.is_closed() {
-            let turn = if unsettled.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
+            let turn = if unsettled.0.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
             let mut ready = Vec::new();
             for event in watch.wait(turn)? {
                 match event {
                     Event::Arrived(found) => {
-                        unsettled.retain(|waiting: &Found| waiting.path != found.path);
+                        unsettled.0.remove(&found.path);
                         ready.push(found);
                     }
-                    Event::Unsettled(found) => unsettled.push(found),
-                    Event::Lost => unsettled.extend(self.folder.scan()?),
+                    Event::Unsettled(found) => unsettled.add(found),
+                    Event::Lost => self.folder.scan()?.into_iter().for_each(|found| unsettled.add(found)),
                 }
             }
-            let now = SystemTime::now();
-            unsettled = self.look_again(unsettled);
-            ready.extend(unsettled.extract_if(.., |found| found.is_settled(now, SETTLED_AFTER)));
-            quiet_turns =
-                if ready.is_empty() && unsettled.is_empty() { quiet_turns.saturating_add(1) } else { 0 };
-            if quiet_turns == TURNS_UNTIL_IDLE {
+            ready.extend(unsettled.settled(&self.folder, SystemTime::now()));
+            let waiting = to_workers.max_capacity() - to_workers.capacity();
+            let known = ready.len() + unsettled.0.len() + waiting + self.at_work.load(Ordering::Relaxed);
+            if quiet.turn(known) {
                 crate::footprint::release_code();
             }
             if !ready.into_iter().all(&mut send) {
@@ -80,12 +82,68 @@ impl Feeder {
         Ok(())
     }
 
-    /// The unsettled files as they are now; those that are gone are dropped.
-    fn look_again(&self, unsettled: Vec<Found>) -> Vec<Found> {
-        unsettled.into_iter().filter_map(|found| self.folder.look_at(&found.path)).collect()
-    }
-
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Files that may still be written to, each once.
+#[derive(Debug, Default)]
+struct Unsettled(BTreeMap<PathBuf, Found>);
+
+impl Unsettled {
+    fn add(&mut self, found: Found) {
+        self.0.insert(found.path.clone(), found);
+    }
+
+    /// Looks at each as it is now, and takes out those that are settled; those that are gone are dropped.
+    fn settled(&mut self, folder: &Folder, now: SystemTime) -> Vec<Found> {
+        self.0 = self.0.keys().filter_map(|path| Some((path.clone(), folder.look_at(path)?))).collect();
+        let settled = self.0.extract_if(.., |_, found| found.is_settled(now, SETTLED_AFTER));
+        settled.map(|(_, found)| found).collect()
+    }
+}
+
+/// Turns in which nothing was to do.
+#[derive(Debug, Default)]
+struct Quiet(u32);
+
+impl Quiet {
+    /// Counts a turn with so many inputs known that are not complete. Whether the watcher has just become idle.
+    fn turn(&mut self, inputs: usize) -> bool {
+        self.0 = if inputs == 0 { self.0.saturating_add(1) } else { 0 };
+        self.0 == TURNS_UNTIL_IDLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watcher_becomes_idle_once_after_turns_without_inputs_that_wait_or_are_at_work() {
+        let mut quiet = Quiet::default();
+        let turns = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0].map(|inputs| quiet.turn(inputs));
+        assert_eq!(turns.iter().position(|idle| *idle), Some(7));
+        assert_eq!(turns.iter().filter(|idle| **idle).count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_told_of_twice_settles_once_and_one_that_is_gone_never() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for name in ["stays", "goes"] {
+            std::fs::write(root.path().join(name), "1").unwrap();
+        }
+        let mut unsettled = Unsettled::default();
+        for found in [folder.scan().unwrap(), folder.scan().unwrap()].concat() {
+            unsettled.add(found);
+        }
+        std::fs::remove_file(root.path().join("goes")).unwrap();
+        assert_eq!(unsettled.settled(&folder, SystemTime::now()), []);
+        let later = SystemTime::now() + SETTLED_AFTER;
+        let names: Vec<_> = unsettled.settled(&folder, later).into_iter().map(|found| found.name).collect();
+        assert_eq!(names, ["stays"]);
+        assert!(unsettled.0.is_empty());
     }
 }

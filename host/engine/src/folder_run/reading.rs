@@ -1,6 +1,7 @@
 //! Reading inputs: what is hashed is what is worked on.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use bytes::Bytes;
 use martello_ingest::Found;
@@ -18,9 +19,10 @@ pub(super) enum ReadError {
     Unreadable(io::Error),
 }
 
-/// Reads and hashes an input. What is worked on is what was hashed: the bytes are held, or copied into an unnamed
+/// Reads and hashes an input; a large one is copied into `spool`, which must be a folder of the device's own: the copy
+/// is identified data. What is worked on is what was hashed: the bytes are held, or copied into an unnamed
 /// file, so that a file that changes meanwhile cannot be one thing to the digest and another to the pipeline.
-pub(super) fn read_input(found: &Found) -> Result<(Payload, Digest), ReadError> {
+pub(super) fn read_input(found: &Found, spool: &Path) -> Result<(Payload, Digest), ReadError> {
     let mut file = found.open().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::Gone,
         _ => ReadError::Unreadable(error),
@@ -38,7 +40,7 @@ pub(super) fn read_input(found: &Found) -> Result<(Payload, Digest), ReadError> 
         let digest = Digest::of(&bytes);
         return Ok((Payload::memory(MEDIA_TYPE, Bytes::from(bytes)), digest));
     }
-    let mut copy = tempfile::tempfile().map_err(ReadError::Unreadable)?;
+    let mut copy = tempfile::tempfile_in(spool).map_err(ReadError::Unreadable)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; 1 << 20];
     let mut copied = 0_u64;
@@ -54,11 +56,6 @@ pub(super) fn read_input(found: &Found) -> Result<(Payload, Digest), ReadError> 
     }
     let payload = Payload::file(MEDIA_TYPE, copy).map_err(ReadError::Unreadable)?;
     Ok((payload, hasher.finish()))
-}
-
-/// What stands in for an input that could not be read.
-pub(super) fn nothing() -> Payload {
-    Payload::memory(MEDIA_TYPE, Bytes::new())
 }
 
 /// Inputs of a folder are taken as DICOM; a stage refuses what is not.
