@@ -195,6 +195,92 @@ fn a_bundle_with_one_byte_changed_is_refused_with_its_own_exit_code() {
 }
 
 #[test]
+fn a_path_that_is_mistyped_is_no_verification_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, trust) = imaging_bundle().unwrap();
+    let missing = folder.path().join("missing");
+    for (bundle, trust) in [(&bundle, &missing), (&missing, &trust)] {
+        let mut command = martello(&folder.path().join("state"));
+        command.arg("run").arg(bundle).arg("--trust").arg(trust);
+        command.arg("--input").arg(samples()).arg("--output").arg(folder.path().join("out"));
+        let ended = finish(&mut command).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("missing`") && !said.contains("--log debug"), "{said}");
+    }
+}
+
+#[test]
+fn a_second_process_on_one_output_folder_is_refused_and_harms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let mut first = run(&state, &input, &output)
+        .arg("--watch")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    // As a file that the first process is about to put under its name.
+    let staged = output.join("images/.incoming-0-x.dcm");
+    fs::write(&staged, "half").unwrap();
+    let refused = finish(&mut run(&state, &input, &output)).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("another process") && said.contains("try: wait until"), "{said}");
+    assert!(staged.exists(), "the second process took away what the first one had staged");
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    let report = output.join("report.jsonl");
+    until("the file is complete", || (json_lines(&report).unwrap_or_default().len() == 1).then_some(()))
+        .unwrap();
+    assert!(Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap().success());
+    assert!(wait(&mut first, martello_tests::DEADLINE).unwrap().success());
+    assert_eq!(json_lines(&report).unwrap()[0]["outcome"], "done");
+    // Left over now; the next run sweeps it.
+    assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());
+    assert!(!staged.exists());
+}
+
+#[test]
+fn an_output_folder_inside_the_input_folder_is_refused_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let refused = finish(&mut run(&folder.path().join("state"), &input, &input.join("out"))).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("try: choose an --output"), "{said}");
+    assert_eq!(fs::read_dir(&input).unwrap().count(), 0);
+}
+
+#[test]
+fn an_export_for_numpy_that_is_no_tensor_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&input).unwrap();
+    let model = martello_tests::root().join("host/inference/tests/models/affine.onnx");
+    fs::copy(model, input.join("affine")).unwrap();
+    // The guest writes its model's answer as plain bytes.
+    let source = serde_json::json!({
+        "name": "own-model", "version": "0.1.0", "security_version": 1,
+        "components": [{ "name": "own-model", "file": martello_tests::bundle::guest("own-model").unwrap(),
+                         "limits": { "tensor_bytes": 1 << 20, "memory_bytes": 128 << 20 } }],
+        "capabilities": ["dangerously-export-identified"],
+        "pipeline": {
+            "accepts": ["application/octet-stream"],
+            "stages": [{ "name": "brings", "component": "own-model", "from": "input", "ports": ["copy"],
+                         "grants": ["dangerously-load-guest-models"] }],
+            "exports": [{ "from": "brings.copy", "folder": "tensors", "extension": "npy" }] },
+    });
+    let signed = martello_tests::bundle::signed(folder.path(), &source).unwrap();
+    let lines = signed.run(&input, &output).unwrap();
+    assert_eq!((&lines[0]["code"], &lines[0]["refused_by"]), (&"guest-contract".into(), &"brings".into()));
+    assert_eq!(fs::read_dir(output.join("tensors")).unwrap().count(), 0);
+}
+
+#[test]
 fn two_processes_that_share_a_fresh_state_folder_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");

@@ -215,7 +215,7 @@ fn verify(path: &Path, trust: &Path, out: &crate::Output) -> anyhow::Result<Exit
 }
 
 /// Ends a command whose bundle did not hold with exit code 8, and one that could not read it with 1.
-fn refused(path: &Path, error: BundleError, out: &crate::Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn refused(path: &Path, error: BundleError, out: &crate::Output) -> anyhow::Result<ExitCode> {
     if !error.is_verification() {
         let next = "check the path and that the file can be read".to_owned();
         return Err(anyhow::Error::from(error)

@@ -2,21 +2,23 @@
 
 use std::io::IsTerminal;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use martello_bundle::VerifiedBundle;
+use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    Device, DeviceConfig, FolderRun, Observer, ReportLine, ReportMode, Summary, WatchMode,
+    Device, DeviceConfig, FolderRun, JournalError, Observer, ReportLine, ReportMode, RunError, Summary,
+    WatchMode,
 };
 use martello_trust::TrustRoot;
 use serde::Serialize;
 
-use crate::output::{Format, Output, exit};
+use crate::bundle::refused;
+use crate::output::{Advice, Format, Output};
 use crate::places;
 
 /// Trust roots are a few kilobytes.
@@ -92,29 +94,25 @@ struct SummaryObject {
 
 pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let begun = std::time::Instant::now();
-    let bundle = match verified(&args.bundle, &args.trust) {
+    let config = args.device.config()?;
+    let bundle = match verified(&args.bundle, &args.trust, &config) {
         Ok(bundle) => bundle,
-        Err(refused) => {
-            return Ok(output.failure(
-                exit::VERIFICATION_FAILED,
-                &format!("{refused:#}"),
-                "martello bundle verify BUNDLE --trust FILE, or get the bundle again from its publisher",
-            ));
-        }
+        Err(NotOpened::Failed(error)) => return Err(error),
+        Err(NotOpened::Refused(path, error)) => return refused(path, error, output),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the asynchronous runtime")?;
-    let device = Device::start(&args.device.config()?)?;
+    let device = Device::start(&config)?;
     let active = Arc::new(device.activate(&bundle)?);
     drop(bundle);
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_on_signal(Arc::clone(&stop)));
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let folder_run = FolderRun {
-        input: args.input,
+        input: args.input.clone(),
         output: args.output.clone(),
         watch: if args.watch { WatchMode::Watch } else { WatchMode::Once },
         report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
@@ -123,7 +121,8 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let progress = Arc::new(Progress::new(output));
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
     let bundle_digest = active.bundle_digest().to_string();
-    let summary = runtime.block_on(folder_run.run(active, observer, Arc::clone(&stop)))?;
+    let summary = runtime.block_on(folder_run.run(active, observer, Arc::clone(&stop)));
+    let summary = summary.map_err(|error| with_next_step(error, &args.input))?;
     progress.bar.finish_and_clear();
     let object = SummaryObject {
         done: summary.all.done,
@@ -152,25 +151,69 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
     text
 }
 
-/// Reads the trust root and opens the bundle with it.
-pub(crate) fn verified(bundle: &std::path::Path, trust: &std::path::Path) -> anyhow::Result<VerifiedBundle> {
-    let root = trust_root(trust)?;
-    let bundle = martello_bundle::open_path(bundle, &root)
-        .with_context(|| format!("verifying bundle {}", bundle.display()))?;
-    // What is not read before it runs is hashed when it is read; here all of it, so that a torn bundle is refused now.
-    bundle.verify_blobs().context("verifying the bundle's blobs")?;
-    Ok(bundle)
+/// What to do about a run that ended on an error.
+fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
+    let next = match &error {
+        RunError::Nested { .. } => "choose an --output that is not inside --input",
+        RunError::Journal(JournalError::Busy { .. }) => {
+            "wait until the other process has ended, or choose another --output"
+        }
+        RunError::Journal(JournalError::OtherBundle { .. }) => {
+            "choose another --output, or run the bundle with which this one was begun"
+        }
+        RunError::Ingest(_) => "check that --input is a folder and can be read",
+        RunError::Output { .. }
+        | RunError::Write { .. }
+        | RunError::Settle { .. }
+        | RunError::Report { .. } => "see free space and permissions of the output folder, then run again",
+        _ => return error.into(),
+    };
+    let happened = format!("running over `{}`", input.display());
+    anyhow::Error::from(error).context(Advice { happened, next: next.to_owned() })
 }
 
-fn trust_root(path: &std::path::Path) -> anyhow::Result<TrustRoot> {
+/// A bundle that cannot be run.
+#[derive(Debug)]
+pub(crate) enum NotOpened<'a> {
+    /// It could not be tried.
+    Failed(anyhow::Error),
+    /// What stands at this path did not hold, or could not be read.
+    Refused(&'a Path, BundleError),
+}
+
+/// Reads the trust root and opens the bundle with it.
+pub(crate) fn verified<'a>(
+    bundle: &'a Path,
+    trust: &'a Path,
+    config: &DeviceConfig,
+) -> Result<VerifiedBundle, NotOpened<'a>> {
+    let refused = |error| NotOpened::Refused(bundle, error);
+    let root = trust_root(trust).map_err(NotOpened::Failed)?;
+    // Expiry stops changes, never a running workload: what is on the device runs on under an expired root, so no time
+    // is handed in.
+    let root = TrustRoot::open(&root, None).map_err(|error| NotOpened::Refused(trust, error.into()))?;
+    let opened = martello_bundle::open_path(bundle, &root).map_err(refused)?;
+    // Before any blob is read: a bundle may hold a model larger than this machine's memory.
+    config.admit(&opened).map_err(|error| {
+        let happened = format!("loading bundle `{}`", bundle.display());
+        let next = "use a bundle with smaller models".to_owned();
+        NotOpened::Failed(anyhow::Error::from(error).context(Advice { happened, next }))
+    })?;
+    // What is not read before it runs is hashed when it is read; here all of it, so that a torn bundle is refused now.
+    opened.verify_blobs().map_err(refused)?;
+    Ok(opened)
+}
+
+fn trust_root(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
-    let reading = || format!("reading trust root {}", path.display());
+    let reading = || Advice {
+        happened: format!("reading trust root `{}`", path.display()),
+        next: "give a trust root made by `martello keys trust`".to_owned(),
+    };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).with_context(reading)?;
     file.take(LARGEST_TRUST_FILE).read_to_end(&mut bytes).with_context(reading)?;
-    // Expiry stops changes, never a running workload: what is on the device runs on under an expired root, so no time
-    // is handed in.
-    TrustRoot::open(&bytes, None).with_context(reading)
+    Ok(bytes)
 }
 
 async fn stop_on_signal(stop: Arc<AtomicBool>) {

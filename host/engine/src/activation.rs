@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use martello_bundle::manifest::{Component, Grant, Manifest, Model, Stage};
 use martello_bundle::{BundleError, VerifiedBundle};
-use martello_inference::{GoldenCase, Inference, InferenceConfig, LoadedModel};
+use martello_inference::{GoldenCase, Inference, InferenceConfig, LoadedModel, ModelError};
 use martello_pipeline::{Plan, PlanError};
 use martello_runtime::{
     Contract, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime, RuntimeConfig,
@@ -33,6 +33,22 @@ impl DeviceConfig {
     /// The defaults, with everything kept under `state`.
     pub fn new(state: PathBuf) -> Self {
         Self { runtime: RuntimeConfig::new(&state), inference: InferenceConfig::new(&state), state }
+    }
+
+    /// Whether a device of this kind would take the bundle's models, by the size that the manifest gives them: nothing
+    /// is read, and no device has to be started.
+    ///
+    /// # Errors
+    /// The first model that is too large.
+    pub fn admit(&self, bundle: &VerifiedBundle) -> Result<(), ActivationError> {
+        let most = self.inference.largest_model;
+        match bundle.manifest().models.iter().find(|model| model.size > most) {
+            Some(model) => Err(ActivationError::Model {
+                model: model.name.clone(),
+                source: ModelError::TooLarge { found: model.size, most },
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -69,7 +85,7 @@ pub enum ActivationError {
     #[error("loading component `{component}`")]
     Component { component: Name, source: LoadError },
     #[error("loading model `{model}`")]
-    Model { model: Name, source: martello_inference::ModelError },
+    Model { model: Name, source: ModelError },
     #[error(
         "the pipeline accepts neither `application/dicom`, as inputs of folders are taken, nor `application/octet-stream`"
     )]
@@ -291,3 +307,5 @@ impl std::fmt::Debug for ActiveStage {
 #[cfg(test)]
 #[path = "activation_tests.rs"]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::bundle as bundle_of_nothing;

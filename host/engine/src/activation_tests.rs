@@ -8,7 +8,6 @@ use martello_bundle::manifest::{
     Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
 };
 use martello_bundle::{Draft, EphemeralModel, VerifiedBundle, ephemeral, ephemeral_of};
-use martello_inference::ModelError;
 use martello_vocab::{ByteCount, Digest, Limits};
 
 use super::*;
@@ -17,7 +16,7 @@ use super::*;
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 const AFFINE: &[u8] = include_bytes!("../../inference/tests/models/affine.onnx");
 
-fn bundle() -> VerifiedBundle {
+pub(crate) fn bundle() -> VerifiedBundle {
     let tensor = |name: &str| TensorSchema {
         name: name.to_owned(),
         dtype: ElementType::F32,
@@ -49,6 +48,19 @@ fn device(state: &std::path::Path, largest_model: ByteCount) -> Device {
     let mut config = DeviceConfig::new(state.to_owned());
     config.inference.largest_model = largest_model;
     Device::start(&config).unwrap()
+}
+
+impl Device {
+    /// A bundle that is active without its stages: every payload goes through and leaves nothing.
+    pub(crate) fn without_stages(&self, plan: Plan, bundle: &VerifiedBundle) -> Active {
+        Active {
+            plan,
+            stages: Vec::new(),
+            bundle_digest: bundle.digest(),
+            site_key: Arc::clone(&self.site_key),
+            inference: Arc::clone(&self.inference),
+        }
+    }
 }
 
 #[test]

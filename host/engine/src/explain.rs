@@ -107,7 +107,7 @@ pub const ALL: &[Explanation] = &[
     host(
         code::INPUT_UNREADABLE,
         "the device could not read the file",
-        "see the permissions of the input folder and the state of the disk",
+        "see the permissions of the input folder and the state of the disk, then run again",
     ),
     host(code::INPUT_TOO_LARGE, "the file is larger than 4 GiB", "split the object"),
     host(

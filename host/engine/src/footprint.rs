@@ -10,7 +10,7 @@ use rustix::mm::{Advice, madvise};
 /// megabytes of code that an idle device does not need; what is needed again comes back from the page cache, or from
 /// the file where memory was wanted elsewhere.
 pub(crate) fn release_code() {
-    if let Err(error) = own_code().map(|ranges| ranges.into_iter().for_each(|range| release(&range))) {
+    if let Err(error) = own_code().map(|ranges| ranges.iter().for_each(release)) {
         tracing::debug!(%error, "code pages stay");
     }
 }

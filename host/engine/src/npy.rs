@@ -9,6 +9,9 @@ pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// The media type of a tensor between stages: raw little-endian elements, with `dtype` and `shape` as attributes.
 pub const TENSOR_MEDIA_TYPE: &str = "application/vnd.martello.tensor";
 
+/// The extension of an export whose tensors are written as such files.
+pub(crate) const EXTENSION: &str = "npy";
+
 /// The beginning of a file in version 1, padded so that the elements start at a multiple of 64.
 pub fn header(element_type: ElementType, shape: &[u32]) -> Vec<u8> {
     let dimensions: String = shape.iter().map(|dimension| format!("{dimension}, ")).collect();

@@ -1,13 +1,12 @@
 //! Where the outputs of a run stand, and how they get there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use martello_runtime::Payload;
-use martello_store::place::{self, Staged};
+use martello_store::place::{self, Access, Staged, Writing};
 use martello_vocab::{Code, Digest, Hasher, Name};
 
 use crate::npy;
@@ -18,11 +17,12 @@ use crate::report::{FindingEntry, FindingsFile, ModelLine, OutputFile, Quarantin
 const FINDINGS: &str = "findings";
 /// The folder with inputs that were refused; for its owner alone.
 const QUARANTINE: &str = "quarantine";
+/// The extension of a copy in quarantine.
+const COPY: &str = "dcm";
+/// The extension of the reason beside it.
+const NOTE: &str = "json";
 /// The folder in which a run remembers; for its owner alone.
 const MEMORY: &str = ".martello";
-
-/// The extension of an export whose tensors are written as NumPy's files.
-const NPY: &str = "npy";
 
 /// The output folder of a run.
 #[derive(Debug, Clone)]
@@ -40,25 +40,56 @@ pub(crate) struct Written {
 }
 
 impl OutputFolder {
-    /// Makes the folder and those in it that every run needs, and takes away what an earlier run left half written.
+    /// Where the folder stands or will stand. Nothing is made yet.
+    ///
+    /// # Errors
+    /// A folder above it cannot be read.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let mut missing = Vec::new();
+        let mut above = path.as_path();
+        let mut root = loop {
+            match (above.canonicalize(), above.parent(), above.components().next_back()) {
+                (Ok(found), ..) => break found,
+                (Err(error), Some(parent), Some(last)) if error.kind() == io::ErrorKind::NotFound => {
+                    missing.push(last);
+                    above = parent;
+                }
+                (Err(error), ..) => return Err(error),
+            }
+        };
+        for name in missing.into_iter().rev() {
+            match name {
+                Component::ParentDir => drop(root.pop()),
+                name => root.push(name),
+            }
+        }
+        Ok(Self { root })
+    }
+
+    /// Makes the folder and the one in it in which a run remembers.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn open(root: &Path, exports: impl Iterator<Item = Name>) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        let root = root.canonicalize()?;
-        for private in [QUARANTINE, MEMORY] {
-            DirBuilder::new().recursive(true).mode(0o700).create(root.join(private))?;
-        }
-        fs::create_dir_all(root.join(FINDINGS))?;
-        let mut folders = vec![root.clone(), root.join(FINDINGS), root.join(QUARANTINE)];
-        for export in exports {
-            let folder = root.join(export.as_str());
-            fs::create_dir_all(&folder)?;
+    pub(crate) fn make(&self) -> io::Result<()> {
+        place::folder(&self.root, Access::Shared)?;
+        place::folder(&self.memory(), Access::Owner)
+    }
+
+    /// Makes the other folders, and takes away what an earlier run left half written. Whoever calls this holds the
+    /// journal: half-written files of a run that goes on are not leftovers.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn prepare(&self, exports: impl Iterator<Item = Name>) -> io::Result<()> {
+        place::folder(&self.root.join(QUARANTINE), Access::Owner)?;
+        let mut folders = vec![self.root.clone(), self.root.join(QUARANTINE)];
+        for shared in exports.map(|name| name.to_string()).chain([FINDINGS.to_owned()]) {
+            let folder = self.root.join(shared);
+            place::folder(&folder, Access::Shared)?;
             folders.push(folder);
         }
-        folders.iter().try_for_each(|folder| place::sweep(folder))?;
-        Ok(Self { root })
+        folders.iter().try_for_each(|folder| place::sweep(folder))
     }
 
     /// The folder itself.
@@ -97,21 +128,22 @@ impl OutputFolder {
                 more => format!("{id}-{more}.{}", plan.extension),
             };
             let relative = format!("{}/{name}", plan.folder);
-            let mut staged = place::stage(&self.root.join(&relative), 0o640)?;
+            let mut file = place::stage(&self.root.join(&relative), 0o640)?;
             // Tensors get NumPy's header, so that type and shape are not lost with the attributes.
-            let digest = match npy::header_of(&output.payload).filter(|_| plan.extension.as_str() == NPY) {
-                None => {
-                    output.payload.copy_to(&mut staged)?;
-                    output.digest
-                }
-                Some(header) => {
-                    let mut hashed = Hashed { file: &mut staged, hasher: Hasher::new() };
-                    hashed.write_all(&header)?;
-                    output.payload.copy_to(&mut hashed)?;
-                    hashed.hasher.finish()
-                }
-            };
-            written.staged.push(staged);
+            let digest =
+                match npy::header_of(&output.payload).filter(|_| plan.extension.as_str() == npy::EXTENSION) {
+                    None => {
+                        output.payload.copy_to(&mut file)?;
+                        output.digest
+                    }
+                    Some(header) => {
+                        let mut hashed = Hashed { file: &mut file, hasher: Hasher::new() };
+                        hashed.write_all(&header)?;
+                        output.payload.copy_to(&mut hashed)?;
+                        hashed.hasher.finish()
+                    }
+                };
+            written.staged.push(file.written());
             written.files.push(OutputFile { path: relative, digest });
         }
         if !pass.findings.is_empty() {
@@ -123,7 +155,7 @@ impl OutputFolder {
         Ok(written)
     }
 
-    /// Writes a copy of a refused input with its reason.
+    /// Writes the reason why an input was refused and, where it could be read, a copy of it.
     ///
     /// # Errors
     /// The disk refuses.
@@ -131,16 +163,18 @@ impl OutputFolder {
         &self,
         id: &str,
         bundle: Digest,
-        input: &Payload,
-        input_digest: Digest,
+        input: Option<(&Payload, Digest)>,
         refusal: &Refusal,
     ) -> io::Result<Written> {
         let mut written = Written { staged: Vec::new(), files: Vec::new() };
-        let relative = format!("{QUARANTINE}/{id}.dcm");
-        let mut staged = place::stage(&self.root.join(&relative), 0o600)?;
-        input.copy_to(&mut staged)?;
-        written.staged.push(staged);
-        written.files.push(OutputFile { path: relative, digest: input_digest });
+        if let Some((input, digest)) = input {
+            let relative = format!("{QUARANTINE}/{id}.{COPY}");
+            let mut file = place::stage(&self.root.join(&relative), 0o600)?;
+            input.copy_to(&mut file)?;
+            written.staged.push(file.written());
+            written.files.push(OutputFile { path: relative, digest });
+        }
+        let input_digest = input.map(|(_, digest)| digest);
         let code: &Code = &refusal.code;
         let note = QuarantineNote {
             schema: REPORT_SCHEMA,
@@ -150,8 +184,22 @@ impl OutputFolder {
             input_digest,
             bundle,
         };
-        self.write_json(&mut written, &format!("{QUARANTINE}/{id}.json"), 0o600, &note)?;
+        self.write_json(&mut written, &format!("{QUARANTINE}/{id}.{NOTE}"), 0o600, &note)?;
         Ok(written)
+    }
+
+    /// Takes an input out of quarantine, because it is tried again.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn take_out_of_quarantine(&self, id: &str) -> io::Result<()> {
+        for extension in [COPY, NOTE] {
+            match fs::remove_file(self.root.join(format!("{QUARANTINE}/{id}.{extension}"))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+        }
+        Ok(())
     }
 
     fn write_json<T: serde::Serialize>(
@@ -163,9 +211,9 @@ impl OutputFolder {
     ) -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(value)?;
         bytes.push(b'\n');
-        let mut staged = place::stage(&self.root.join(relative), mode)?;
-        staged.write_all(&bytes)?;
-        written.staged.push(staged);
+        let mut file = place::stage(&self.root.join(relative), mode)?;
+        file.write_all(&bytes)?;
+        written.staged.push(file.written());
         written.files.push(OutputFile { path: relative.to_owned(), digest: Digest::of(&bytes) });
         Ok(())
     }
@@ -173,7 +221,7 @@ impl OutputFolder {
 
 /// A file whose bytes are hashed on their way.
 struct Hashed<'a> {
-    file: &'a mut Staged,
+    file: &'a mut Writing,
     hasher: Hasher,
 }
 

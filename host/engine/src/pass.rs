@@ -11,9 +11,16 @@ use martello_vocab::{Code, DataClass, Digest, Name, code};
 use tracing::Instrument;
 
 use crate::activation::{Active, ActiveStage};
+use crate::npy;
 
 /// The most payloads that one input may become inside a pipeline: frames of a long cine loop times a few ports.
 const MOST_PAYLOADS: usize = 20_000;
+
+/// Bytes of all payloads together that one input may become inside a pipeline. Small ones are held in memory until the
+/// pass ends, large ones in files: a few mebibytes, times many frames, would fill either.
+const MOST_BYTES: u64 = 8 << 30;
+/// How long a pass may go on to call stages. Each call has its own deadline; this is for the sum of many.
+const LONGEST_PASS: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What became of a payload.
 #[derive(Debug, Default)]
@@ -81,19 +88,29 @@ impl Active {
         let mut waiting: VecDeque<(usize, Payload, DataClass)> =
             self.plan.first().map(|stage| (stage, input.clone(), DataClass::Identified)).collect();
         drop(input);
-        let mut payloads = waiting.len();
+        let mut budget = Budget::default();
+        let begun = Instant::now();
         while let Some((index, payload, class)) = waiting.pop_front() {
             let Some(stage) = self.stages.get(index) else { continue };
+            if begun.elapsed() > LONGEST_PASS {
+                return Err(refused(stage, code::LIMIT));
+            }
             let gives = if stage.deidentifies { DataClass::Deidentified } else { class };
             let outputs = self.run_stage(stage, payload, trace_id, pass).await?;
             for output in outputs {
-                payloads += 1;
-                if payloads > MOST_PAYLOADS {
+                if !budget.take(output.payload.len()) {
                     return Err(refused(stage, code::LIMIT));
                 }
                 for consumer in self.plan.consumers(index, &output.port) {
                     match consumer {
                         Consumer::Stage(next) => waiting.push_back((next, output.payload.clone(), gives)),
+                        // Raw bytes under NumPy's extension would be read as something that they are not.
+                        Consumer::Export(plan)
+                            if plan.extension.as_str() == npy::EXTENSION
+                                && npy::header_of(&output.payload).is_none() =>
+                        {
+                            return Err(refused(stage, code::GUEST_CONTRACT));
+                        }
                         Consumer::Export(plan) if gives <= plan.class => {
                             pass.exports.push(Exported { plan: plan.clone(), output: output.clone() });
                         }
@@ -172,6 +189,22 @@ fn refused(stage: &ActiveStage, code: &'static str) -> Refusal {
     Refusal { stage: Some(stage.name.clone()), code: Code::of(code) }
 }
 
+/// What a pass has used of what it may.
+#[derive(Debug, Default)]
+struct Budget {
+    payloads: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Counts a payload that a stage put out. Whether the pass may go on with it.
+    fn take(&mut self, bytes: u64) -> bool {
+        self.payloads += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.payloads <= MOST_PAYLOADS && self.bytes <= MOST_BYTES
+    }
+}
+
 impl Pass {
     /// A payload that no stage saw.
     pub fn refused(refusal: Refusal) -> Self {
@@ -187,5 +220,20 @@ impl StageRun {
             *sums.entry(action.action.clone()).or_default() += u64::from(action.count);
         }
         sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_bounded_in_payloads_and_in_bytes() {
+        let mut many = Budget::default();
+        assert!((0..MOST_PAYLOADS).all(|_| many.take(1)));
+        assert!(!many.take(1));
+        let mut large = Budget::default();
+        assert!(large.take(MOST_BYTES));
+        assert!(!large.take(1));
     }
 }

@@ -25,9 +25,10 @@ pub struct ReportLine {
     /// The input's file name; left out of a private report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// SHA-256 of the input.
-    pub input_digest: Digest,
-    /// Its length in bytes.
+    /// SHA-256 of the input; left out where it could not be read or is larger than the device reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_digest: Option<Digest>,
+    /// How many bytes were read and hashed; without a digest, the length that the folder tells.
     pub input_bytes: u64,
     /// `done` or `quarantine`.
     pub outcome: &'static str,
@@ -176,8 +177,9 @@ pub struct QuarantineNote<'a> {
     /// The stage that refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<&'a Name>,
-    /// SHA-256 of the file.
-    pub input_digest: Digest,
+    /// SHA-256 of the file beside it; left out where no copy could be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_digest: Option<Digest>,
     /// The bundle that refused it.
     pub bundle: Digest,
 }

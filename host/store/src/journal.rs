@@ -8,12 +8,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use martello_vocab::Digest;
+use martello_vocab::{Code, Digest};
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
-/// The version of the tables below.
-const SCHEMA: i64 = 1;
+/// The version of the tables below. Version 1 had no column `again`.
+const SCHEMA: i64 = 2;
 
 /// The journal of one run: one bundle, one output folder.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Started<'a> {
     pub id: &'a str,
     /// The file's name relative to the input folder.
     pub name: &'a str,
-    /// Its content.
-    pub digest: Digest,
+    /// Its content; none where it could not be read.
+    pub digest: Option<Digest>,
     /// Length in bytes and time of last change in nanoseconds since 1970, to know it again without reading it.
     pub fingerprint: (u64, i64),
 }
@@ -47,15 +47,30 @@ pub enum Outcome {
     Done,
     /// A copy stands in quarantine.
     Quarantined,
+    /// It stands in quarantine because the device failed at it: the next run tries it again.
+    DeviceFailed,
 }
 
 impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Quarantined => "quarantine",
+            Self::Quarantined | Self::DeviceFailed => "quarantine",
         }
     }
+
+    const fn again(self) -> bool {
+        matches!(self, Self::DeviceFailed)
+    }
+}
+
+/// A start that was counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// How often the input was started, this start included.
+    pub count: u32,
+    /// Ids under which the device failed at this input before; what stands in quarantine under them is out of date.
+    pub superseded: Vec<String>,
 }
 
 /// An input whose work is complete.
@@ -122,6 +137,7 @@ impl Journal {
             durable.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_database)?;
         match found {
             0 => begin(&durable, bundle).map_err(in_database)?,
+            1 => add_again(&durable).map_err(in_database)?,
             SCHEMA => {}
             found => return Err(JournalError::OtherFormat { path, found }),
         }
@@ -134,14 +150,16 @@ impl Journal {
         Ok(Self { durable: Mutex::new(durable), marks: Mutex::new(marks), path, _lock: lock })
     }
 
-    /// Whether an input of this name, length and time of change is complete, so that it need not be read again.
+    /// Whether an input of this name, length and time of change is complete, so that it need not be read again. One
+    /// at which the device failed is not.
     ///
     /// # Errors
     /// The database fails.
     pub fn is_complete(&self, name: &str, fingerprint: (u64, i64)) -> Result<bool, JournalError> {
         lock(&self.marks)
             .prepare_cached(
-                "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3 AND outcome IS NOT NULL",
+                "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3
+                   AND outcome IS NOT NULL AND NOT again",
             )
             .and_then(|mut found| {
                 found.query_row(params![name, signed(fingerprint.0), fingerprint.1], |_| Ok(())).optional()
@@ -150,36 +168,54 @@ impl Journal {
             .map_err(|source| self.failed(source))
     }
 
-    /// Counts a start of this input. Returns how often it was started, this start included, or `None` where it is
-    /// complete already.
+    /// How often an input that is not complete was started so far.
     ///
     /// # Errors
     /// The database fails.
-    pub fn start(&self, input: &Started<'_>) -> Result<Option<u32>, JournalError> {
+    pub fn starts(&self, id: &str) -> Result<u32, JournalError> {
         lock(&self.marks)
-            .prepare_cached(
-                "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-                 ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
-                   starts = starts + (outcome IS NULL)
-                 RETURNING starts, outcome IS NOT NULL",
-            )
-            .and_then(|mut insert| {
-                insert.query_row(
-                    params![
-                        input.id,
-                        input.name,
-                        input.digest.to_string(),
-                        signed(input.fingerprint.0),
-                        input.fingerprint.1
-                    ],
-                    |row| Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?)),
-                )
-            })
-            .map(|(starts, complete)| (!complete).then_some(starts))
+            .prepare_cached("SELECT starts FROM input WHERE id = ?1 AND outcome IS NULL")
+            .and_then(|mut starts| starts.query_row([id], |row| row.get(0)).optional())
+            .map(Option::unwrap_or_default)
             .map_err(|source| self.failed(source))
     }
 
-    /// Takes back the start of inputs whose work was ended in good order before it was complete.
+    /// Counts a start of this input; none where it is complete already. Where the device failed at it before, that is
+    /// forgotten, and its starts are counted anew.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn start(&self, input: &Started<'_>) -> Result<Option<Start>, JournalError> {
+        let mut marks = lock(&self.marks);
+        let digest = input.digest.map(|digest| digest.to_string()).unwrap_or_default();
+        let (length, changed) = (signed(input.fingerprint.0), input.fingerprint.1);
+        let mut work = || -> rusqlite::Result<Option<Start>> {
+            // Immediate: a transaction that begins by reading may not wait for the scribe's when it comes to write.
+            let transaction = marks.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let superseded = transaction
+                .prepare_cached(
+                    "DELETE FROM input WHERE again AND (id = ?1 OR (name = ?2 AND length = ?3 AND changed = ?4))
+                     RETURNING id",
+                )?
+                .query_map(params![input.id, input.name, length, changed], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let (count, complete) = transaction
+                .prepare_cached(
+                    "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
+                     ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
+                       starts = starts + (outcome IS NULL)
+                     RETURNING starts, outcome IS NOT NULL",
+                )?
+                .query_row(params![input.id, input.name, digest, length, changed], |row| {
+                    Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?))
+                })?;
+            transaction.commit()?;
+            Ok((!complete).then_some(Start { count, superseded }))
+        };
+        work().map_err(|source| self.failed(source))
+    }
+
+    /// Takes back the start of an input whose work was ended in good order before it was complete.
     ///
     /// # Errors
     /// The database fails.
@@ -200,12 +236,17 @@ impl Journal {
             let transaction = durable.transaction()?;
             {
                 let mut update = transaction.prepare_cached(
-                    "UPDATE input SET outcome = ?2, line = ?3,
+                    "UPDATE input SET outcome = ?2, line = ?3, again = ?4,
                        completed = (SELECT coalesce(max(completed), 0) + 1 FROM input)
                      WHERE id = ?1 AND outcome IS NULL",
                 )?;
                 for input in inputs {
-                    update.execute(params![input.id, input.outcome.as_str(), input.line])?;
+                    update.execute(params![
+                        input.id,
+                        input.outcome.as_str(),
+                        input.line,
+                        input.outcome.again()
+                    ])?;
                 }
             }
             transaction.commit()
@@ -269,12 +310,25 @@ fn begin(connection: &Connection, bundle: &Digest) -> rusqlite::Result<()> {
            starts INTEGER NOT NULL,
            outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
            line TEXT,
-           completed INTEGER
+           completed INTEGER,
+           again INTEGER NOT NULL DEFAULT 0
          ) STRICT, WITHOUT ROWID;
          CREATE INDEX input_name ON input (name);
          CREATE INDEX input_completed ON input (completed);
          INSERT INTO run VALUES ('{bundle}');
          PRAGMA user_version = {SCHEMA};
+         COMMIT;"
+    ))
+}
+
+/// From version 1 to 2. Inputs at which the device failed were complete for good; now they are tried again.
+fn add_again(connection: &Connection) -> rusqlite::Result<()> {
+    let codes = Code::OF_THE_DEVICE.map(|code| format!("'{code}'")).join(", ");
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+         ALTER TABLE input ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+         UPDATE input SET again = 1 WHERE outcome = 'quarantine' AND json_extract(line, '$.code') IN ({codes});
+         PRAGMA user_version = 2;
          COMMIT;"
     ))
 }
@@ -289,7 +343,11 @@ mod tests {
     use super::*;
 
     fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
-        Started { id, name, digest: Digest::of(name.as_bytes()), fingerprint: (3, 7) }
+        Started { id, name, digest: Some(Digest::of(name.as_bytes())), fingerprint: (3, 7) }
+    }
+
+    fn first(count: u32) -> Option<Start> {
+        Some(Start { count, superseded: Vec::new() })
     }
 
     fn completed(id: &str, outcome: Outcome) -> Completed {
@@ -302,8 +360,8 @@ mod tests {
         let bundle = Digest::of(b"bundle");
         {
             let journal = Journal::open(folder.path(), &bundle).unwrap();
-            assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(1));
-            assert_eq!(journal.start(&started("2", "b")).unwrap(), Some(1));
+            assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
+            assert_eq!(journal.start(&started("2", "b")).unwrap(), first(1));
             journal.complete(&[completed("2", Outcome::Quarantined)]).unwrap();
         }
         let journal = Journal::open(folder.path(), &bundle).unwrap();
@@ -311,7 +369,7 @@ mod tests {
         assert!(!journal.is_complete("b", (3, 8)).unwrap());
         assert!(!journal.is_complete("a", (3, 7)).unwrap());
         assert_eq!(journal.start(&started("2", "b")).unwrap(), None);
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(2), "the first start was cut off");
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), first(2), "the first start was cut off");
         journal.complete(&[completed("1", Outcome::Done), completed("2", Outcome::Done)]).unwrap();
         assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
         let mut lines = Vec::new();
@@ -330,7 +388,69 @@ mod tests {
         let journal = Journal::open(folder.path(), &Digest::of(b"bundle")).unwrap();
         journal.start(&started("1", "a")).unwrap();
         journal.take_back("1").unwrap();
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(1));
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
+    }
+
+    #[test]
+    fn an_input_at_which_the_device_failed_is_started_anew_and_its_line_gives_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), &Digest::of(b"bundle")).unwrap();
+        // It could not be read, and stood under an id without its content.
+        let unread = Started { digest: None, ..started("unread", "a") };
+        journal.start(&unread).unwrap();
+        journal.complete(&[completed("unread", Outcome::DeviceFailed)]).unwrap();
+        assert_eq!(journal.tally().unwrap(), Tally { done: 0, quarantined: 1 });
+        assert!(!journal.is_complete("a", (3, 7)).unwrap());
+        assert_eq!(journal.starts("unread").unwrap(), 0);
+        // Read now, the host failed at it.
+        let superseded = vec!["unread".to_owned()];
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(Start { count: 1, superseded }));
+        journal.complete(&[completed("1", Outcome::DeviceFailed)]).unwrap();
+        let superseded = vec!["1".to_owned()];
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(Start { count: 1, superseded }));
+        assert_eq!(journal.starts("1").unwrap(), 1);
+        journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+        assert!(journal.is_complete("a", (3, 7)).unwrap());
+        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+    }
+
+    #[test]
+    fn a_journal_of_version_1_is_read_and_tries_again_what_the_device_failed_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = Digest::of(b"bundle");
+        Connection::open(folder.path().join("journal.sqlite"))
+            .unwrap()
+            .execute_batch(&format!(
+                "CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
+                 CREATE TABLE input (
+                   id TEXT PRIMARY KEY,
+                   name TEXT NOT NULL,
+                   digest TEXT NOT NULL,
+                   length INTEGER NOT NULL,
+                   changed INTEGER NOT NULL,
+                   starts INTEGER NOT NULL,
+                   outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
+                   line TEXT,
+                   completed INTEGER
+                 ) STRICT, WITHOUT ROWID;
+                 CREATE INDEX input_name ON input (name);
+                 CREATE INDEX input_completed ON input (completed);
+                 INSERT INTO run VALUES ('{bundle}');
+                 INSERT INTO input VALUES
+                   ('1', 'done', '', 3, 7, 1, 'done', '{{}}', 1),
+                   ('2', 'malformed', '', 3, 7, 1, 'quarantine', '{{\"code\":\"malformed\"}}', 2),
+                   ('3', 'unwritable', '', 3, 7, 1, 'quarantine', '{{\"code\":\"output-unwritable\"}}', 3),
+                   ('4', 'begun', '', 3, 7, 1, NULL, NULL, NULL);
+                 PRAGMA user_version = 1;"
+            ))
+            .unwrap();
+        let journal = Journal::open(folder.path(), &bundle).unwrap();
+        let complete = ["done", "malformed", "unwritable", "begun"]
+            .map(|name| journal.is_complete(name, (3, 7)).unwrap());
+        assert_eq!(complete, [true, true, false, false]);
+        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 2 });
+        drop(journal);
+        drop(Journal::open(folder.path(), &bundle).unwrap());
     }
 
     #[test]

@@ -8,4 +8,4 @@
 mod journal;
 pub mod place;
 
-pub use journal::{Completed, Journal, JournalError, Outcome, Started, Tally};
+pub use journal::{Completed, Journal, JournalError, Outcome, Start, Started, Tally};

@@ -29,6 +29,14 @@ impl Code {
         }
     }
 
+    /// Codes that say nothing of the input: the next run tries it again.
+    pub const OF_THE_DEVICE: [&str; 3] = [HOST_FAULT, INPUT_UNREADABLE, OUTPUT_UNWRITABLE];
+
+    /// Whether the device failed, not the input: it may well go through when the device is mended.
+    pub fn is_of_the_device(&self) -> bool {
+        Self::OF_THE_DEVICE.contains(&self.as_str())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

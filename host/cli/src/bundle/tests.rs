@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use martello_trust::{PublicKey, Role, RootDocument, SigningKey};
 
 use super::*;
+use crate::run::{NotOpened, verified};
 use crate::{Format, Output};
 
 const QUIET: Output = Output { format: Format::Json, quiet: true };
@@ -124,6 +125,25 @@ fn a_changed_byte_ends_with_exit_code_8() {
 fn a_bundle_that_is_not_there_is_no_verification_failure() {
     let here = Workplace::new();
     assert!(verify(&here.at("nowhere.tar"), &here.at("trust.json"), &QUIET).is_err());
+}
+
+#[test]
+fn a_giant_model_is_refused_before_a_blob_is_read() {
+    let here = Workplace::new();
+    let bundle = here.pack("tiny.tar");
+    sign(&bundle, &here.keys, &NO_PASSPHRASE, &QUIET).unwrap();
+    // The model's bytes are not those that were signed: whoever reads them says so.
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let position = bytes.windows(7).position(|window| window == b"weights").unwrap();
+    bytes[position] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let trust = here.at("trust.json");
+    let mut config = martello_engine::DeviceConfig::new(here.at("state"));
+    let opened = verified(&bundle, &trust, &config);
+    assert!(matches!(&opened, Err(NotOpened::Refused(_, error)) if error.is_verification()), "{opened:?}");
+    config.inference.largest_model = martello_vocab::ByteCount(6);
+    let Err(NotOpened::Failed(error)) = verified(&bundle, &trust, &config) else { panic!("not refused") };
+    assert!(format!("{error:#}").contains("loading model `scores`"), "{error:#}");
 }
 
 #[test]

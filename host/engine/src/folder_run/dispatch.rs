@@ -1,0 +1,184 @@
+//! Who works on what: so many inputs at once, and no file by two workers.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use martello_ingest::Found;
+use martello_store::Journal;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, mpsc};
+use tokio::task::{JoinError, JoinSet};
+
+use super::scribe::LARGEST_BATCH;
+use super::worker::{Handled, Worker};
+use super::{RunError, WAITING_FOR_SCRIBE};
+
+/// Works on what the feeder finds, at most `concurrency` at a time, and returns how many were complete before. After
+/// an error nothing more is begun, and what is at work is awaited.
+///
+/// A file may be told of again while it is at work: its writer closed it twice, or the folder was scanned again. The
+/// second look waits until the first has been committed, so that the journal knows what it is about.
+pub(super) async fn dispatch(
+    worker: Arc<Worker>,
+    mut found: mpsc::Receiver<Found>,
+    concurrency: NonZero<usize>,
+    count: &AtomicUsize,
+) -> Result<u64, RunError> {
+    let most = concurrency.get() + WAITING_FOR_SCRIBE + LARGEST_BATCH;
+    // Each path at work sends its release once, so that the channel has room for all of them.
+    let (release, mut released) = mpsc::channel(most);
+    let mut at_work = AtWork::default();
+    let mut tasks: JoinSet<Result<Handled, RunError>> = JoinSet::new();
+    let mut skipped = 0;
+    let mut failed = None;
+    loop {
+        let room = tasks.len() < concurrency.get() && at_work.paths.len() < most && failed.is_none();
+        if room && let Some(input) = at_work.next() {
+            let ticket = Ticket { path: input.path.clone(), release: release.clone(), started: None };
+            let worker = Arc::clone(&worker);
+            tasks.spawn(async move { worker.handle(input, ticket).await });
+            continue;
+        }
+        count.store(at_work.paths.len(), Ordering::Relaxed);
+        let ended = found.is_closed() && found.is_empty() || failed.is_some();
+        if ended && at_work.paths.is_empty() && tasks.is_empty() {
+            break;
+        }
+        tokio::select! {
+            Some(path) = released.recv() => at_work.release(&path),
+            Some(ended) = tasks.join_next() => match handled(ended) {
+                Ok(handled) => skipped += u64::from(handled == Handled::Before),
+                Err(error) => drop(failed.get_or_insert(error)),
+            },
+            // Nothing is found in a quiet folder; the end of the scribe is not to wait for that.
+            () = worker.to_scribe.closed(), if failed.is_none() => failed = Some(RunError::Worker),
+            input = found.recv(), if room => match input {
+                Some(input) => if at_work.add(input).is_some() { worker.observer.completed(None) },
+                None => found.close(),
+            },
+        }
+        if failed.is_some() {
+            // The feeder ends when it sees this.
+            found.close();
+        }
+    }
+    failed.map_or(Ok(skipped), Err)
+}
+
+fn handled(ended: Result<Result<Handled, RunError>, JoinError>) -> Result<Handled, RunError> {
+    ended.map_err(|_panic| RunError::Worker)?
+}
+
+/// Files at work, and what waits for them.
+#[derive(Debug, Default)]
+struct AtWork {
+    /// Beside each file, what was found of it since.
+    paths: HashMap<PathBuf, Option<Found>>,
+    ready: VecDeque<Found>,
+}
+
+impl AtWork {
+    /// Takes a finding in, and returns an older one of the same file that is out of date by it.
+    fn add(&mut self, found: Found) -> Option<Found> {
+        match self.paths.get_mut(&found.path) {
+            Some(waiting) => waiting.replace(found),
+            None => {
+                self.ready.push_back(found);
+                None
+            }
+        }
+    }
+
+    /// The next input, which is at work from now on.
+    fn next(&mut self) -> Option<Found> {
+        while let Some(found) = self.ready.pop_front() {
+            if let Some(waiting) = self.paths.get_mut(&found.path) {
+                *waiting = Some(found);
+                continue;
+            }
+            self.paths.insert(found.path.clone(), None);
+            return Some(found);
+        }
+        None
+    }
+
+    fn release(&mut self, path: &PathBuf) {
+        self.ready.extend(self.paths.remove(path).flatten());
+    }
+}
+
+/// Goes with an input from when it is taken until it is committed. What is dropped before was not completed: its
+/// start is taken back then, so that an end in good order is not taken for a crash.
+pub(super) struct Ticket {
+    path: PathBuf,
+    release: mpsc::Sender<PathBuf>,
+    started: Option<StartedInput>,
+}
+
+struct StartedInput {
+    journal: Arc<Journal>,
+    id: String,
+    _turn: Turn,
+}
+
+/// Whether others are worked on beside an input.
+pub(super) enum Turn {
+    Beside { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+impl Ticket {
+    /// The journal has counted a start.
+    pub(super) fn started(&mut self, journal: &Arc<Journal>, id: &str, turn: Turn) {
+        let journal = Arc::clone(journal);
+        self.started = Some(StartedInput { journal, id: id.to_owned(), _turn: turn });
+    }
+
+    /// The journal holds the outcome.
+    pub(super) fn committed(mut self) {
+        self.started = None;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // A panic at this input counts as a crash: it would come again, and no run would get past it.
+        if let Some(started) = self.started.take().filter(|_| !std::thread::panicking())
+            && let Err(error) = started.journal.take_back(&started.id)
+        {
+            tracing::warn!(%error, "the start of an input that was broken off stays counted");
+        }
+        // There is room, or nobody who listens any more.
+        let _ = self.release.try_send(std::mem::take(&mut self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, length: u64) -> Found {
+        Found { path: path.into(), name: path.to_owned(), length, changed: 0 }
+    }
+
+    #[test]
+    fn a_file_is_at_work_once_and_what_is_found_of_it_since_waits_for_its_release() {
+        let mut at_work = AtWork::default();
+        // Twice before it is taken, twice while it is at work; a neighbour goes on meanwhile.
+        for input in [found("a", 1), found("a", 2), found("b", 1)] {
+            assert_eq!(at_work.add(input), None);
+        }
+        assert_eq!(at_work.next(), Some(found("a", 1)));
+        assert_eq!(at_work.next(), Some(found("b", 1)));
+        assert_eq!(at_work.add(found("a", 3)), Some(found("a", 2)), "the older finding is out of date");
+        assert_eq!(at_work.next(), None);
+        at_work.release(&"b".into());
+        assert_eq!(at_work.next(), None);
+        at_work.release(&"a".into());
+        assert_eq!(at_work.next(), Some(found("a", 3)));
+        at_work.release(&"a".into());
+        assert!(at_work.paths.is_empty() && at_work.ready.is_empty());
+    }
+}

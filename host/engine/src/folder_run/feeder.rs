@@ -1,0 +1,149 @@
+//! Finding inputs: what is there, then what comes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use martello_ingest::{Event, Folder, Found, Watch};
+use tokio::sync::mpsc;
+
+use super::{Observer, RunError, WatchMode};
+
+/// How long a file that was found, not announced, must be quiet before it counts as written.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// Turns without a file after which the watcher counts as idle.
+const TURNS_UNTIL_IDLE: u32 = 4;
+
+/// How long the watcher waits before it looks at unsettled files and at whether to stop.
+const WATCH_TURN: Duration = Duration::from_millis(500);
+
+/// Finds inputs.
+pub(super) struct Feeder {
+    pub(super) folder: Folder,
+    pub(super) watch: WatchMode,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) stop: Arc<AtomicBool>,
+    /// How many inputs are at work.
+    pub(super) at_work: Arc<AtomicUsize>,
+}
+
+impl Feeder {
+    pub(super) fn work(&self, to_workers: &mpsc::Sender<Found>) -> Result<(), RunError> {
+        // The watch begins before the scan, so that nothing falls between the two.
+        let mut watch = match self.watch {
+            WatchMode::Watch => Some(Watch::begin(&self.folder)?),
+            WatchMode::Once => None,
+        };
+        let mut total = 0;
+        let mut unsettled = Unsettled::default();
+        let mut send = |found: Found| {
+            total += 1;
+            self.observer.found(total);
+            // A closed channel means that the run ends; the loop sees it at its next turn.
+            to_workers.blocking_send(found).is_ok()
+        };
+        for found in self.folder.scan()? {
+            if self.stopped() {
+                return Ok(());
+            }
+            if watch.is_some() && !found.is_settled(SystemTime::now(), SETTLED_AFTER) {
+                unsettled.add(found);
+            } else if !send(found) {
+                return Ok(());
+            }
+        }
+        let Some(watch) = &mut watch else { return Ok(()) };
+        let mut quiet = Quiet::default();
+        while !self.stopped() && !to_workers.is_closed() {
+            let turn = if unsettled.0.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
+            let mut ready = Vec::new();
+            for event in watch.wait(turn)? {
+                match event {
+                    Event::Arrived(found) => {
+                        unsettled.0.remove(&found.path);
+                        ready.push(found);
+                    }
+                    Event::Unsettled(found) => unsettled.add(found),
+                    Event::Lost => self.folder.scan()?.into_iter().for_each(|found| unsettled.add(found)),
+                }
+            }
+            ready.extend(unsettled.settled(&self.folder, SystemTime::now()));
+            let waiting = to_workers.max_capacity() - to_workers.capacity();
+            let known = ready.len() + unsettled.0.len() + waiting + self.at_work.load(Ordering::Relaxed);
+            if quiet.turn(known) {
+                crate::footprint::release_code();
+            }
+            if !ready.into_iter().all(&mut send) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Files that may still be written to, each once.
+#[derive(Debug, Default)]
+struct Unsettled(BTreeMap<PathBuf, Found>);
+
+impl Unsettled {
+    fn add(&mut self, found: Found) {
+        self.0.insert(found.path.clone(), found);
+    }
+
+    /// Looks at each as it is now, and takes out those that are settled; those that are gone are dropped.
+    fn settled(&mut self, folder: &Folder, now: SystemTime) -> Vec<Found> {
+        self.0 = self.0.keys().filter_map(|path| Some((path.clone(), folder.look_at(path)?))).collect();
+        let settled = self.0.extract_if(.., |_, found| found.is_settled(now, SETTLED_AFTER));
+        settled.map(|(_, found)| found).collect()
+    }
+}
+
+/// Turns in which nothing was to do.
+#[derive(Debug, Default)]
+struct Quiet(u32);
+
+impl Quiet {
+    /// Counts a turn with so many inputs known that are not complete. Whether the watcher has just become idle.
+    fn turn(&mut self, inputs: usize) -> bool {
+        self.0 = if inputs == 0 { self.0.saturating_add(1) } else { 0 };
+        self.0 == TURNS_UNTIL_IDLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watcher_becomes_idle_once_after_turns_without_inputs_that_wait_or_are_at_work() {
+        let mut quiet = Quiet::default();
+        let turns = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0].map(|inputs| quiet.turn(inputs));
+        assert_eq!(turns.iter().position(|idle| *idle), Some(7));
+        assert_eq!(turns.iter().filter(|idle| **idle).count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_told_of_twice_settles_once_and_one_that_is_gone_never() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        for name in ["stays", "goes"] {
+            std::fs::write(root.path().join(name), "1").unwrap();
+        }
+        let mut unsettled = Unsettled::default();
+        for found in [folder.scan().unwrap(), folder.scan().unwrap()].concat() {
+            unsettled.add(found);
+        }
+        std::fs::remove_file(root.path().join("goes")).unwrap();
+        assert_eq!(unsettled.settled(&folder, SystemTime::now()), []);
+        let later = SystemTime::now() + SETTLED_AFTER;
+        let names: Vec<_> = unsettled.settled(&folder, later).into_iter().map(|found| found.name).collect();
+        assert_eq!(names, ["stays"]);
+        assert!(unsettled.0.is_empty());
+    }
+}

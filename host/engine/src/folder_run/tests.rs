@@ -1,0 +1,276 @@
+//! Runs of a pipeline without stages, over folders that misbehave.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use martello_ingest::Found;
+use martello_pipeline::Plan;
+use martello_store::Started;
+use martello_vocab::code;
+use serde_json::Value;
+
+use super::*;
+use crate::activation::{Device, DeviceConfig, bundle_of_nothing};
+
+struct Silent;
+
+impl Observer for Silent {
+    fn found(&self, _total: u64) {}
+    fn completed(&self, _line: Option<&ReportLine>) {}
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    active: Arc<Active>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        let device = Device::start(&DeviceConfig::new(folder.path().join("state"))).unwrap();
+        let bundle = bundle_of_nothing();
+        let plan = Plan::of(bundle.manifest()).unwrap();
+        Self { folder, active: Arc::new(device.without_stages(plan, &bundle)) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn input(&self, name: &str, content: &str) -> Found {
+        let path = self.path("in").join(name);
+        fs::write(&path, content).unwrap();
+        let folder = Folder::open(&self.path("in")).unwrap();
+        folder.look_at(&folder.path().join(name)).unwrap()
+    }
+
+    fn run_to(&self, output: &Path) -> Result<Summary, RunError> {
+        let run = FolderRun {
+            input: self.path("in"),
+            output: output.to_owned(),
+            watch: WatchMode::Once,
+            report: ReportMode::Named,
+            concurrency: NonZero::new(2).unwrap(),
+        };
+        on_threads(run.run(Arc::clone(&self.active), Arc::new(Silent), Arc::default()))
+    }
+
+    fn run(&self) -> Result<Summary, RunError> {
+        self.run_to(&self.path("out"))
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::open(&self.path("out/.martello"), &self.active.bundle_digest).unwrap()
+    }
+
+    /// Starts an input as a process does that is ended then.
+    fn start(&self, found: &Found, digest: Option<martello_vocab::Digest>) -> String {
+        let key = &self.active.site_key;
+        let (name, fingerprint) = (key.name_id(&found.name), (found.length, found.changed));
+        let id = match &digest {
+            Some(digest) => key.input_id(&found.name, digest),
+            None => key.unread_id(&found.name, fingerprint),
+        };
+        let started = Started { id: &id, name: &name, digest, fingerprint };
+        self.journal().start(&started).unwrap();
+        id
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("out/report.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// A worker of its own over these findings, as a feeder would send them.
+    fn dispatch(&self, found: Vec<Found>, scribe_fails: bool) -> (Result<u64, RunError>, Arc<Journal>) {
+        let output = OutputFolder::at(&self.path("out")).unwrap();
+        output.make().unwrap();
+        output.prepare(std::iter::empty()).unwrap();
+        let journal = Arc::new(self.journal());
+        let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
+        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::new(Silent)).unwrap();
+        let worker = Worker {
+            active: Arc::clone(&self.active),
+            journal: Arc::clone(&journal),
+            output,
+            report: ReportMode::Named,
+            to_scribe,
+            observer: Arc::new(Silent),
+            stop: Arc::default(),
+            turns: Arc::default(),
+        };
+        let scribe = std::thread::spawn(move || {
+            let mut from_workers = from_workers;
+            if scribe_fails {
+                return drop(from_workers.blocking_recv());
+            }
+            scribe.work(from_workers).unwrap();
+        });
+        let (send, receive) = mpsc::channel(found.len());
+        found.into_iter().for_each(|found| send.try_send(found).unwrap());
+        drop(send);
+        let two = NonZero::new(2).unwrap();
+        let worked = on_threads(dispatch(Arc::new(worker), receive, two, &AtomicUsize::new(0)));
+        scribe.join().unwrap();
+        (worked, journal)
+    }
+}
+
+fn on_threads<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
+#[test]
+fn a_file_that_is_found_again_while_it_is_at_work_is_done_once() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    let (worked, journal) = bench.dispatch(vec![found.clone(), found.clone(), found.clone(), found], false);
+    // Those in between are out of date by the last one, and that one finds the first complete.
+    let skipped = worked.unwrap();
+    assert!((1..=3).contains(&skipped), "{skipped}");
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+    assert_eq!(bench.lines().len(), 1);
+}
+
+#[test]
+fn a_file_that_was_changed_while_it_was_at_work_is_worked_on_again() {
+    let bench = Bench::new();
+    let first = bench.input("a.dcm", "half");
+    let (worked, _) = bench.dispatch(vec![first.clone()], false);
+    assert_eq!(worked.unwrap(), 0);
+    let (worked, journal) = bench.dispatch(vec![first, bench.input("a.dcm", "half and half")], false);
+    assert_eq!(worked.unwrap(), 1);
+    assert_eq!(journal.tally().unwrap().done, 2);
+}
+
+#[test]
+fn a_run_that_ends_on_an_error_blames_no_input() {
+    let bench = Bench::new();
+    let found: Vec<_> = (0..6).map(|number| bench.input(&format!("{number}.dcm"), "content")).collect();
+    let (worked, journal) = bench.dispatch(found, true);
+    assert!(matches!(worked, Err(RunError::Worker)), "{worked:?}");
+    let key = &bench.active.site_key;
+    for number in 0..6 {
+        let id = key.input_id(&format!("{number}.dcm"), &martello_vocab::Digest::of(b"content"));
+        assert_eq!(journal.starts(&id).unwrap(), 0, "input {number}");
+    }
+}
+
+#[test]
+fn the_scribes_own_error_is_what_a_run_ends_with() {
+    let bench = Bench::new();
+    bench.input("a.dcm", "content");
+    // Its outputs cannot be put under their name: an input that crashes the host is quarantined, and there a folder
+    // stands in the way.
+    bench.run_to(&bench.path("elsewhere")).unwrap();
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let found = bench.input("a.dcm", "content");
+    let digest = martello_vocab::Digest::of(b"content");
+    let id = bench.start(&found, Some(digest));
+    (1..3).for_each(|_| drop(bench.start(&found, Some(digest))));
+    fs::create_dir_all(bench.path("out/quarantine").join(format!("{id}.dcm"))).unwrap();
+    let ended = bench.run();
+    assert!(matches!(ended, Err(RunError::Settle { .. })), "{ended:?}");
+    // The next run blames the input no more than this one did.
+    assert_eq!(bench.journal().starts(&id).unwrap(), 3);
+}
+
+#[test]
+fn an_input_that_was_started_three_times_is_quarantined_and_one_that_was_started_twice_is_done() {
+    let bench = Bench::new();
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let digest = martello_vocab::Digest::of(b"content");
+    for (name, times) in [("twice.dcm", 2), ("thrice.dcm", 3)] {
+        let found = bench.input(name, "content");
+        (0..times).for_each(|_| drop(bench.start(&found, Some(digest))));
+    }
+    bench.input("fresh.dcm", "content");
+    assert_eq!(bench.run().unwrap().this_run, Tally { done: 2, quarantined: 1 });
+    let line = bench.lines().into_iter().find(|line| line["outcome"] == "quarantine").unwrap();
+    assert_eq!((&line["input"], &line["code"]), (&"thrice.dcm".into(), &code::INPUT_CRASHES_HOST.into()));
+}
+
+#[test]
+fn an_input_that_is_too_large_has_a_reason_in_quarantine_and_no_copy_and_no_digest() {
+    let bench = Bench::new();
+    let length = (4 << 30) + 1;
+    for name in ["a.dcm", "b.dcm"] {
+        File::create(bench.path("in").join(name)).unwrap().set_len(length).unwrap();
+    }
+    assert_eq!(bench.run().unwrap().this_run, Tally { done: 0, quarantined: 2 });
+    let lines = bench.lines();
+    assert_ne!(lines[0]["id"], lines[1]["id"]);
+    for line in lines {
+        assert_eq!((&line["code"], &line["input_bytes"]), (&code::INPUT_TOO_LARGE.into(), &length.into()));
+        assert!(line.get("input_digest").is_none(), "{line}");
+        let note = line["outputs"][0]["path"].as_str().unwrap();
+        assert_eq!(note, format!("quarantine/{}.json", line["id"].as_str().unwrap()));
+        let note: Value = serde_json::from_slice(&fs::read(bench.path("out").join(note)).unwrap()).unwrap();
+        assert!(note.get("input_digest").is_none(), "{note}");
+    }
+    assert_eq!(fs::read_dir(bench.path("out/quarantine")).unwrap().count(), 2);
+    assert_eq!(bench.run().unwrap().skipped, 2, "the size is the input's fault");
+}
+
+#[test]
+fn what_the_device_failed_at_is_tried_again_and_leaves_quarantine() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let id = bench.start(&found, None);
+    bench
+        .journal()
+        .complete(&[martello_store::Completed {
+            id: id.clone(),
+            outcome: martello_store::Outcome::DeviceFailed,
+            line: r#"{"code":"input-unreadable"}"#.to_owned(),
+        }])
+        .unwrap();
+    fs::create_dir_all(bench.path("out/quarantine")).unwrap();
+    let note = bench.path("out/quarantine").join(format!("{id}.json"));
+    fs::write(&note, "{}").unwrap();
+    let summary = bench.run().unwrap();
+    assert_eq!(summary.this_run, Tally { done: 1, quarantined: 0 });
+    assert_eq!(summary.all, Tally { done: 1, quarantined: 0 });
+    assert!(!note.exists());
+}
+
+#[test]
+fn an_output_folder_inside_the_input_folder_is_refused_before_it_is_made() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("beside")).unwrap();
+    std::os::unix::fs::symlink(bench.path("in"), bench.path("beside/link")).unwrap();
+    for output in ["in/out", "in/deep/../out", "missing/../in/out", "beside/link/out", "in"] {
+        let refused = bench.run_to(&bench.path(output));
+        assert!(matches!(refused, Err(RunError::Nested { .. })), "{output}: {refused:?}");
+    }
+    assert_eq!(fs::read_dir(bench.path("in")).unwrap().count(), 0);
+    assert!(!bench.path("missing").exists());
+}
+
+#[test]
+fn a_run_that_is_refused_takes_nothing_from_the_one_that_is_at_work() {
+    let bench = Bench::new();
+    bench.input("a.dcm", "content");
+    bench.run().unwrap();
+    let at_work = bench.journal();
+    let staged = martello_store::place::stage(&bench.path("out/findings/1.json"), 0o600).unwrap().written();
+    let refused = bench.run();
+    assert!(matches!(refused, Err(RunError::Journal(JournalError::Busy { .. }))), "{refused:?}");
+    martello_store::place::settle(vec![staged]).unwrap();
+    drop(at_work);
+}
+
+#[test]
+fn a_large_input_is_copied_into_the_given_folder_and_nowhere_else() {
+    let bench = Bench::new();
+    let path = bench.path("in/large.dcm");
+    File::create(&path).unwrap().set_len(33 << 20).unwrap();
+    let found = Folder::open(&bench.path("in")).unwrap().scan().unwrap().remove(0);
+    let missing = reading::read_input(&found, &bench.path("missing"));
+    assert!(matches!(missing, Err(reading::ReadError::Unreadable(_))));
+    let (payload, _) = reading::read_input(&found, bench.folder.path()).ok().unwrap();
+    assert_eq!(payload.len(), 33 << 20);
+}
