@@ -15,6 +15,7 @@ use martello_engine::{
     WatchMode,
 };
 use martello_trust::TrustRoot;
+use martello_vocab::ByteCount;
 use serde::Serialize;
 
 use crate::bundle::refused;
@@ -22,7 +23,7 @@ use crate::output::{Advice, Format, Output};
 use crate::places;
 
 /// Trust roots are a few kilobytes.
-const LARGEST_TRUST_FILE: u64 = 1 << 20;
+const LARGEST_TRUST_FILE: ByteCount = ByteCount::mebibytes(1);
 
 /// Arguments of `martello run`.
 #[derive(Debug, clap::Args)]
@@ -205,15 +206,11 @@ pub(crate) fn verified<'a>(
 }
 
 fn trust_root(path: &Path) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read;
-    let reading = || Advice {
-        happened: format!("reading trust root `{}`", path.display()),
-        next: "give a trust root made by `martello keys trust`".to_owned(),
-    };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(reading)?;
-    file.take(LARGEST_TRUST_FILE).read_to_end(&mut bytes).with_context(reading)?;
-    Ok(bytes)
+    crate::read::read(path, LARGEST_TRUST_FILE).map_err(|error| {
+        let next = error.next().unwrap_or("give a trust root made by `martello keys trust`").to_owned();
+        anyhow::Error::from(error)
+            .context(Advice { happened: format!("reading trust root `{}`", path.display()), next })
+    })
 }
 
 async fn stop_on_signal(stop: Arc<AtomicBool>) {

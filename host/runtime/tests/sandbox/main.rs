@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
-#[cfg(test)]
 mod guests;
 #[cfg(test)]
 mod harness;
