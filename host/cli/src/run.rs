@@ -155,6 +155,7 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
 /// What to do about a run that ended on an error.
 fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
     let next = match &error {
+        RunError::OwnOutputs { .. } => "choose an --input that the run does not write into",
         RunError::Nested { .. } => "choose an --output that is not inside --input",
         RunError::Journal(JournalError::Busy { .. }) => {
             "wait until the other process has ended, or choose another --output"

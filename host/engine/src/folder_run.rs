@@ -92,6 +92,8 @@ pub enum RunError {
     Output { path: PathBuf, source: io::Error },
     #[error("the output folder `{output}` lies in the input folder `{input}`; choose one beside it")]
     Nested { input: PathBuf, output: PathBuf },
+    #[error("the input folder `{input}` is one of those that the run itself writes; choose another")]
+    OwnOutputs { input: PathBuf },
     #[error(transparent)]
     Ingest(#[from] IngestError),
     #[error(transparent)]
@@ -126,6 +128,10 @@ impl FolderRun {
                 input: folder.path().to_owned(),
                 output: output.path().to_owned(),
             });
+        }
+        let exports = active.plan.exports.iter().map(|export| &export.folder);
+        if output.makes(folder.path(), exports) {
+            return Err(RunError::OwnOutputs { input: folder.path().to_owned() });
         }
         output.make().map_err(in_output)?;
         // INVARIANT: nothing in the folder is touched before the journal is held: another process may be at work

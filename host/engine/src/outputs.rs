@@ -92,6 +92,15 @@ impl OutputFolder {
         folders.iter().try_for_each(|folder| place::sweep(folder))
     }
 
+    /// Whether a path lies in one of the folders that a run makes here, whose files would become inputs of their own.
+    pub(crate) fn makes<'a>(&self, path: &Path, mut exports: impl Iterator<Item = &'a Name>) -> bool {
+        let Ok(inside) = path.strip_prefix(&self.root) else { return false };
+        let Some(first) = inside.components().next() else { return false };
+        let first = first.as_os_str();
+        [QUARANTINE, MEMORY, FINDINGS].iter().any(|name| first == *name)
+            || exports.any(|name| first == name.as_str())
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.root

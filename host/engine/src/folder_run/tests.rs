@@ -251,6 +251,25 @@ fn an_output_folder_inside_the_input_folder_is_refused_before_it_is_made() {
 }
 
 #[test]
+fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
+    let bench = Bench::new();
+    bench.run().unwrap();
+    fs::create_dir_all(bench.path("out/inbox")).unwrap();
+    for (input, allowed) in [("out/quarantine", false), ("out/findings", false), ("out/inbox", true)] {
+        let run = FolderRun {
+            input: bench.path(input),
+            output: bench.path("out"),
+            watch: WatchMode::Once,
+            report: ReportMode::Named,
+            concurrency: NonZero::new(2).unwrap(),
+        };
+        let ended = on_threads(run.run(Arc::clone(&bench.active), Arc::new(Silent), Arc::default()));
+        assert_eq!(matches!(ended, Err(RunError::OwnOutputs { .. })), !allowed, "{input}: {ended:?}");
+        assert_eq!(ended.is_ok(), allowed, "{input}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_run_that_is_refused_takes_nothing_from_the_one_that_is_at_work() {
     let bench = Bench::new();
     bench.input("a.dcm", "content");
