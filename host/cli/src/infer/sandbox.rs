@@ -9,6 +9,7 @@ use bytes::Bytes;
 use martello_bundle::manifest::{ElementType, Model};
 use martello_bundle::{EphemeralModel, ephemeral};
 use martello_engine::DeviceConfig;
+use martello_engine::npy::TENSOR_MEDIA_TYPE;
 use martello_inference::{Inference, InferenceError, ModelError, NnState, Ran, Tensor, add_to_linker};
 use martello_runtime::{
     Contract, Extension, Guest, ImportGrants, Output, Payload, Runtime, StageCall, StageFailure,
@@ -17,9 +18,6 @@ use martello_vocab::{ByteCount, Limits, Name};
 
 /// The component, as the build script made it.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tensor-probe.wasm"));
-
-/// The media type of a tensor payload.
-const TENSOR: &str = "application/vnd.martello.tensor";
 
 /// What came out.
 pub(super) struct Answer {
@@ -153,7 +151,7 @@ fn settings(model: &Name, inputs: usize, repeat: u32) -> anyhow::Result<BTreeMap
 
 fn payload(name: &str, tensor: &Tensor) -> Payload {
     let shape: Vec<String> = tensor.shape().iter().map(ToString::to_string).collect();
-    Payload::memory(TENSOR, tensor.bytes().clone()).with_attributes(vec![
+    Payload::memory(TENSOR_MEDIA_TYPE, tensor.bytes().clone()).with_attributes(vec![
         ("name".to_owned(), name.to_owned()),
         ("dtype".to_owned(), word(tensor.element_type()).to_owned()),
         ("shape".to_owned(), shape.join(",")),
