@@ -24,6 +24,12 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=MARTELLO_TENSOR_PROBE");
+    // Relocations in the packed form (DT_RELR), which glibc reads since 2.36 and musl since 1.2.4: 0.7 MB less.
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux")
+        && env::var("PROFILE").is_ok_and(|profile| profile == "release")
+    {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
     let output = folder("OUT_DIR")?.join("tensor-probe.wasm");
     let finished = match env::var_os("MARTELLO_TENSOR_PROBE") {
         Some(path) => PathBuf::from(path),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use martello_inference::NnState;
 use martello_runtime::{CommandCall, CommandFailure, FolderAccess, FolderGrant, LoadError};
 
 use crate::Output;
@@ -62,7 +63,8 @@ pub(crate) fn run(args: ExecArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let name = args.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let arguments = std::iter::once(name).chain(args.arguments).collect();
     let settings = args.settings.settings();
-    let call = CommandCall { arguments, environment, settings, folders: args.folders, state: () };
+    let state = NnState::default();
+    let call = CommandCall { arguments, environment, settings, folders: args.folders, state };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use martello_inference::NnState;
 use martello_runtime::{HttpConfig, LoadError, serve};
 use martello_vocab::ByteCount;
 
@@ -75,7 +76,7 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("listening on {}", args.addr))?;
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         out.note(&format!("serving on http://{}", listener.local_addr()?));
-        serve(listener, component, config, || (), async {
+        serve(listener, component, config, NnState::default, async {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}

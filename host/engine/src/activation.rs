@@ -110,7 +110,7 @@ impl Device {
             .map_err(|source| DeviceError::State { path: config.state.clone(), source })?;
         Ok(Self {
             site_key: Arc::new(SiteKey::open_or_make(&config.state.join("pseudonym.key"))?),
-            runtime: Runtime::start(&config.runtime, NnExtension)?,
+            runtime: Runtime::start(&config.runtime, NnExtension::Linked)?,
             inference: Arc::new(Inference::new(&config.inference)?),
         })
     }

@@ -17,18 +17,31 @@ pub(crate) struct ActivatedModel {
     pub(crate) loaded: Arc<LoadedModel>,
 }
 
-/// Links `wasi:nn` into every stage; what an instance may open stands in its state.
-pub(crate) struct NnExtension;
+/// The sandbox with `wasi:nn`, or without it. Both are one type, because each type of extension compiles every host
+/// function of WASI anew: half a megabyte of code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NnExtension {
+    /// Links `wasi:nn` into every component; what an instance may open stands in its state.
+    Linked,
+    /// A component that imports `wasi:nn` is refused.
+    Absent,
+}
 
 impl Extension for NnExtension {
     type State = NnState;
 
     fn link(&self, linker: &mut wasmtime::component::Linker<Guest<NnState>>) -> wasmtime::Result<()> {
-        martello_inference::add_to_linker(linker, Guest::extension)
+        match self {
+            Self::Linked => martello_inference::add_to_linker(linker, Guest::extension),
+            Self::Absent => Ok(()),
+        }
     }
 
     fn interfaces(&self) -> &'static [&'static str] {
-        &["wasi:nn/"]
+        match self {
+            Self::Linked => &["wasi:nn/"],
+            Self::Absent => &[],
+        }
     }
 }
 

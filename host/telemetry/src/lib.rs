@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use tracing_chrome::{ChromeLayerBuilder, FlushGuard, TraceStyle};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -33,7 +33,7 @@ pub enum LogFormat {
 pub struct TelemetryConfig {
     /// The form of log lines on standard error.
     pub log_format: LogFormat,
-    /// Which lines are written, in the directives of `tracing_subscriber::EnvFilter`, for example `info` or
+    /// Which lines are written, in the directives of `tracing_subscriber::filter::Targets`, for example `info` or
     /// `warn,martello_runtime=debug`. Empty stands for `warn`.
     pub log_filter: String,
     /// A file for spans in the Chrome trace event format, to be opened in Perfetto or `chrome://tracing`.
@@ -59,6 +59,10 @@ impl std::fmt::Debug for Telemetry {
 pub enum TelemetryError {
     #[error("reading the log filter `{filter}`")]
     Filter { filter: String, source: tracing_subscriber::filter::ParseError },
+    #[error(
+        "reading the log filter `{filter}`: it takes levels and targets (`warn,martello_runtime=debug`), no spans"
+    )]
+    SpanFilter { filter: String },
     #[error("creating the trace file `{path}`")]
     TraceFile { path: PathBuf, source: io::Error },
     #[error("telemetry was started before")]
@@ -70,9 +74,7 @@ pub enum TelemetryError {
 /// # Errors
 /// The filter cannot be read, the trace file cannot be created, or telemetry was started before.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::builder()
-        .parse(filter(&config.log_filter))
-        .map_err(|source| TelemetryError::Filter { filter: config.log_filter.clone(), source })?;
+    let filter = filter(&config.log_filter)?;
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()
             .with_writer(io::stderr)
@@ -105,9 +107,18 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     Ok(Telemetry { _trace: guard })
 }
 
-fn filter(configured: &str) -> String {
-    // An empty filter with nothing in front would silence everything.
-    format!("{DEFAULT},{configured}")
+fn filter(configured: &str) -> Result<Targets, TelemetryError> {
+    // Spans would be taken for targets of strange names, and silence what was asked for.
+    if configured.contains(['[', '{']) {
+        return Err(TelemetryError::SpanFilter { filter: configured.to_owned() });
+    }
+    // An empty directive would stand for `error`.
+    let directives: Vec<&str> =
+        DEFAULT.split(',').chain(configured.split(',')).map(str::trim).filter(|it| !it.is_empty()).collect();
+    directives
+        .join(",")
+        .parse()
+        .map_err(|source| TelemetryError::Filter { filter: configured.to_owned(), source })
 }
 
 /// Panics go to the log, with their place and without their message: it may hold values out of a patient's file. The
@@ -124,12 +135,26 @@ mod tests {
 
     #[test]
     fn warnings_are_told_unless_a_filter_says_otherwise() {
-        let general = |configured: &str| {
-            let filter = EnvFilter::builder().parse(filter(configured)).unwrap().to_string();
-            filter.split(',').filter(|directive| !directive.contains('=')).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(general(""), "warn");
-        assert_eq!(general("martello_runtime=debug"), "warn");
-        assert_eq!(general("error"), "error");
+        for (configured, told) in
+            [("", "warn"), ("martello_runtime=debug", "warn"), ("error", "error"), (" info , ,", "info")]
+        {
+            assert_eq!(
+                filter(configured).unwrap().default_level().unwrap().to_string(),
+                told,
+                "{configured}"
+            );
+        }
+        assert!(
+            filter("martello_runtime=debug")
+                .unwrap()
+                .would_enable("martello_runtime", &tracing::Level::DEBUG)
+        );
+        assert!(!filter("").unwrap().would_enable("tract_core::model", &tracing::Level::WARN));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_refused_and_none_is_half_read() {
+        assert!(matches!(filter("warn,[stage]=debug"), Err(TelemetryError::SpanFilter { .. })));
+        assert!(matches!(filter("martello_runtime=loud"), Err(TelemetryError::Filter { .. })));
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use martello_runtime::{ImportGrant, ImportGrants, NoExtension, Runtime, RuntimeConfig};
+use martello_engine::NnExtension;
+use martello_runtime::{ImportGrant, ImportGrants, Runtime, RuntimeConfig};
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits, Name};
 
@@ -101,9 +102,9 @@ pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<
 }
 
 /// The sandbox for one program.
-pub(crate) fn sandbox(config: &RuntimeConfig) -> anyhow::Result<Runtime<NoExtension>> {
+pub(crate) fn sandbox(config: &RuntimeConfig) -> anyhow::Result<Runtime<NnExtension>> {
     std::fs::create_dir_all(&config.state).with_context(|| format!("making {}", config.state.display()))?;
-    Runtime::start(config, NoExtension).context("starting the sandbox")
+    Runtime::start(config, NnExtension::Absent).context("starting the sandbox")
 }
 
 #[cfg(test)]

@@ -8,12 +8,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use martello_bundle::manifest::{ElementType, Model};
 use martello_bundle::{EphemeralModel, ephemeral};
-use martello_engine::DeviceConfig;
 use martello_engine::npy::TENSOR_MEDIA_TYPE;
-use martello_inference::{Inference, InferenceError, ModelError, NnState, Ran, Tensor, add_to_linker};
-use martello_runtime::{
-    Contract, Extension, Guest, ImportGrants, Output, Payload, Runtime, StageCall, StageFailure,
-};
+use martello_engine::{DeviceConfig, NnExtension};
+use martello_inference::{Inference, InferenceError, ModelError, NnState, Ran, Tensor};
+use martello_runtime::{Contract, ImportGrants, Output, Payload, Runtime, StageCall, StageFailure};
 use martello_vocab::{ByteCount, Limits, Name};
 
 /// The component, as the build script made it.
@@ -66,20 +64,6 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-struct NnExtension;
-
-impl Extension for NnExtension {
-    type State = NnState;
-
-    fn link(&self, linker: &mut wasmtime::component::Linker<Guest<NnState>>) -> wasmtime::Result<()> {
-        add_to_linker(linker, Guest::extension)
-    }
-
-    fn interfaces(&self) -> &'static [&'static str] {
-        &["wasi:nn/"]
-    }
-}
-
 /// Runs the model `repeat` times on these tensors.
 pub(super) fn run(
     mut config: DeviceConfig,
@@ -108,7 +92,7 @@ pub(super) fn run(
     let loaded = inference.load(&blob, entry).map_err(Failure::Model)?;
 
     config.runtime.guest_threads = 1;
-    let runtime = Runtime::start(&config.runtime, NnExtension).context("starting the sandbox")?;
+    let runtime = Runtime::start(&config.runtime, NnExtension::Linked).context("starting the sandbox")?;
     let component = bundle.component(&name).context("reading the guest")?;
     let imports = manifest.components.first().map(|component| component.imports.clone()).unwrap_or_default();
     let stage =

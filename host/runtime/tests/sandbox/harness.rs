@@ -11,6 +11,11 @@ use martello_runtime::{
 };
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits};
+use tracing::Level;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) type Sandbox = Runtime<NoExtension>;
 pub(crate) type Stage = StageComponent<NoExtension>;
@@ -175,9 +180,9 @@ pub(crate) fn process_log() -> String {
     static WRITTEN: LazyLock<Written> = LazyLock::new(|| {
         let written = Written::default();
         let log = written.clone();
-        let guests_alone = tracing_subscriber::EnvFilter::new("guest=trace");
-        let subscriber = tracing_subscriber::fmt().with_env_filter(guests_alone).with_ansi(false);
-        subscriber.with_writer(move || log.clone()).init();
+        let guests_alone = Targets::new().with_target("guest", Level::TRACE);
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
+        tracing_subscriber::registry().with(lines.with_filter(guests_alone)).init();
         written
     });
     String::from_utf8(WRITTEN.0.lock().unwrap().clone()).unwrap()
