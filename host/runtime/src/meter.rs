@@ -92,8 +92,12 @@ impl Abandonment {
         Waiting(Arc::clone(self))
     }
 
+    pub(crate) fn is_declared(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
     pub(crate) async fn declared(&self) {
-        while !self.flag.load(Ordering::Acquire) {
+        while !self.is_declared() {
             self.notify.notified().await;
         }
     }
@@ -205,7 +209,7 @@ impl Meter {
         if Instant::now() >= self.deadline {
             return Err(self.stop(Breach::Deadline));
         }
-        if self.abandonment.flag.load(Ordering::Acquire) {
+        if self.abandonment.is_declared() {
             return Err(self.stop(Breach::Abandoned));
         }
         if self.compute > self.limits.compute() && self.cpu_since_start() > self.limits.compute() {

@@ -19,7 +19,11 @@ pub(crate) struct GuestThreads {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Holds at most one job for each thread: a slot is taken before a job is handed in.
+/// Jobs that are running or waiting, for each thread. One that waits lets its thread go on without falling asleep: to
+/// sleep and be woken costs more than a small guest does.
+const JOBS_EACH: usize = 2;
+
+/// Bounded: a slot is taken before a job is handed in.
 struct Queue {
     state: Mutex<State>,
     filled: Condvar,
@@ -38,9 +42,16 @@ pub(crate) struct Slot {
 impl GuestThreads {
     pub(crate) fn start(count: usize) -> std::io::Result<Self> {
         let count = count.max(1);
-        let state = Mutex::new(State { jobs: VecDeque::with_capacity(count), closed: false });
+        let state = Mutex::new(State {
+            jobs: VecDeque::with_capacity(count.saturating_mul(JOBS_EACH)),
+            closed: false,
+        });
         let queue = Arc::new(Queue { state, filled: Condvar::new() });
-        let mut threads = Self { queue, slots: Arc::new(Semaphore::new(count)), threads: Vec::new() };
+        let mut threads = Self {
+            queue,
+            slots: Arc::new(Semaphore::new(count.saturating_mul(JOBS_EACH))),
+            threads: Vec::new(),
+        };
         for index in 0..count {
             let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(2).build()?;
             let queue = Arc::clone(&threads.queue);
@@ -53,7 +64,7 @@ impl GuestThreads {
         Ok(threads)
     }
 
-    /// Waits for a thread to become free. None once the threads are being stopped.
+    /// Waits for room in the queue. None once the threads are being stopped.
     pub(crate) async fn slot(&self) -> Option<Slot> {
         Arc::clone(&self.slots).acquire_owned().await.ok().map(|permit| Slot { _permit: permit })
     }

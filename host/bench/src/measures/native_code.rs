@@ -58,7 +58,8 @@ fn grown(mut component: Vec<u8>) -> anyhow::Result<Vec<u8>> {
             largest = unchecked_range;
         }
     }
-    let module = component.get(largest).filter(|it| !it.is_empty()).context("there is no core module")?.to_vec();
+    let module =
+        component.get(largest).filter(|it| !it.is_empty()).context("there is no core module")?.to_vec();
     while component.len() < SIZE {
         // Section 1 of a component, a core module: identifier, length as LEB128, bytes.
         component.push(1);

@@ -186,8 +186,10 @@ impl<X: Extension> StageComponent<X> {
         let _waiting = abandonment.while_waited_for();
         let component = self.clone();
         self.shared.threads.submit(slot, move |runtime| {
-            // Nobody waiting is no error: the caller gave up.
-            let _ = reply.send(component.run(runtime, call, &abandonment));
+            // Nobody waiting is no error: the caller gave up, perhaps while the job stood in the queue.
+            if !abandonment.is_declared() {
+                let _ = reply.send(component.run(runtime, call, &abandonment));
+            }
         });
         result.await.unwrap_or_else(|_| Err(host_fault("the host panicked while it served the guest")))
     }
