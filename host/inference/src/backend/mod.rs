@@ -95,6 +95,10 @@ pub enum Element {
 
 /// How a model is to be placed.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(any(feature = "tract", feature = "onnxruntime")),
+    expect(dead_code, reason = "read by backends, and none is built in")
+)]
 pub(crate) struct Wanted<'a> {
     /// `cpu`, `gpu` or `gpu:N`.
     pub(crate) device: &'a str,
@@ -156,6 +160,10 @@ impl Stop {
 }
 
 /// The widest floating-point type among the tensors of a model, else `integer`.
+#[cfg_attr(
+    not(any(feature = "tract", feature = "onnxruntime")),
+    expect(dead_code, reason = "read by backends, and none is built in")
+)]
 pub(crate) fn precision(interface: &Interface) -> String {
     let has = |wanted: ElementType| {
         let mut ports = interface.inputs.iter().chain(&interface.outputs);
