@@ -108,7 +108,10 @@ impl Pseudonymized {
 /// Whether `value` is a UID by PS3.5 section 9.1, leading zeros aside.
 pub(crate) fn is_uid(value: &str) -> bool {
     (1..=64).contains(&value.len())
-        && value.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        && value
+            .as_bytes()
+            .split(|byte| *byte == b'.')
+            .all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
 }
 
 fn has_leading_zero(part: &str) -> bool {

@@ -179,6 +179,43 @@ impl Source for Slow<'_> {
     }
 }
 
+/// Puts vectors of its own, of a few bytes each, in the place of an empty buffer, as a guest's host does.
+struct Handing<'a> {
+    source: SliceSource<'a>,
+    most: usize,
+    handed: &'a std::cell::Cell<usize>,
+}
+
+impl Source for Handing<'_> {
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, ReadError> {
+        unreachable!("a window asks for vectors");
+    }
+
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        let mut bytes = Vec::new();
+        let count = self.source.append(&mut bytes, most.min(self.most))?;
+        if buffer.is_empty() {
+            self.handed.set(self.handed.get() + 1);
+            *buffer = bytes;
+        } else {
+            buffer.extend_from_slice(&bytes);
+        }
+        Ok(count)
+    }
+
+    fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
+        self.source.skip(count)
+    }
+
+    fn rewind(&mut self) -> Result<(), ReadError> {
+        self.source.rewind()
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.source.length()
+    }
+}
+
 /// The same bytes for ever.
 struct Endless(&'static [u8]);
 
@@ -648,6 +685,45 @@ fn a_source_is_asked_for_a_megabyte_at_most_whatever_is_declared() {
         assert_eq!(reader.next_event(), Ok(Event::End));
     }
     assert!(asked.get() <= 1 << 20, "{}", asked.get());
+}
+
+#[test]
+fn a_small_file_is_read_and_inflated_once_for_both_passes() {
+    /// Begins once.
+    struct Once<'a>(SliceSource<'a>);
+    impl Source for Once<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+            let most = buffer.len().min(100);
+            self.0.read(&mut buffer[..most])
+        }
+        fn skip(&mut self, _: u64) -> Result<u64, ReadError> {
+            unreachable!("all of it is held");
+        }
+        fn rewind(&mut self) -> Result<(), ReadError> {
+            unreachable!("all of it is held");
+        }
+        fn length(&self) -> Option<u64> {
+            self.0.length()
+        }
+    }
+    for syntax in ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"] {
+        let file = everything(syntax, Encoding::ExplicitLittle);
+        let (_, mut reader) = open(Once(SliceSource::new(&file)), DICTIONARY).unwrap();
+        let first = rest(&mut reader).unwrap();
+        reader.rewind().unwrap();
+        assert_eq!(rest(&mut reader).unwrap(), first, "{syntax}");
+    }
+}
+
+#[test]
+fn vectors_that_a_source_hands_over_read_as_the_bytes_would() {
+    let file = everything("1.2.840.10008.1.2.1", Encoding::ExplicitLittle);
+    for most in [1, 2, 7, 64, 200, 1 << 20] {
+        let handed = std::cell::Cell::new(0);
+        let source = Handing { source: SliceSource::new(&file), most, handed: &handed };
+        assert_eq!(events_of(source), events(&file), "{most}");
+        assert!(handed.get() > 0, "{most}");
+    }
 }
 
 #[test]
