@@ -388,6 +388,20 @@ fn requirement_6_without_the_hosts_pseudonyms_nothing_is_written() {
 }
 
 #[test]
+fn an_identifier_longer_than_any_pseudonym_is_made_of_is_malformed() {
+    for (tag, vr) in [(0x0008_0018, Vr::UI), (0x0010_0020, Vr::LO), (0x0010_0010, Vr::PN)] {
+        for (length, code) in [(4096, None), (4097, Some("identifier-length"))] {
+            let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| put(w, tag, vr, &vec![b'7'; length]));
+            let host = mock::Host::new().payload(bytes, "application/dicom").asset("deid-table", TABLE);
+            let host = host.port("image");
+            let fault = host.run::<Deidentifier>().err();
+            assert_eq!(fault.as_ref().and_then(Fault::code), code, "{tag:08x} {length}");
+            assert!(fault.is_none_or(|fault| matches!(fault, Fault::Malformed(_))));
+        }
+    }
+}
+
+#[test]
 fn requirement_6_a_host_that_gives_the_value_back_is_refused() {
     /// Gives back what it is asked for, of one kind.
     struct Echo(&'static str);
