@@ -344,7 +344,7 @@ impl<H: Host> Rewrite<'_, H> {
             Vr::DS | Vr::IS => Reading::Numbers,
             Vr::UI => Reading::Uids,
             vr if vr.is_text() => Reading::Text,
-            _ if header.length <= BINARY_MAXIMUM => Reading::Binary,
+            _ if header.length as usize <= BINARY_MAXIMUM => Reading::Binary,
             _ => return Ok(false),
         };
         let value = reader.value()?.unwrap_or_default();
