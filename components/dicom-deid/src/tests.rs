@@ -757,7 +757,7 @@ fn a_small_file_costs_one_read_one_write_and_three_calls_for_pseudonyms() {
     let host = mock::Host::new().payload(bytes, "application/dicom").asset("deid-table", TABLE).port("image");
     let (_, outputs) = host.run::<Deidentifier>().unwrap();
     let record = host.record();
-    assert_eq!(record.reads, [0..length]);
+    assert_eq!((record.reads.len(), record.reads.first()), (1, Some(&(0..length))));
     assert_eq!(record.writes, [outputs[0].bytes.len()]);
     assert_eq!(record.pseudonym_calls, 3);
 }

@@ -97,9 +97,9 @@ impl Source for PayloadSource<'_> {
         }
         self.at += count as u64;
         if buffer.is_empty() {
-            *buffer = bytes
+            *buffer = bytes;
         } else {
-            buffer.extend_from_slice(&bytes)
+            buffer.extend_from_slice(&bytes);
         }
         Ok(count)
     }

@@ -56,7 +56,7 @@ impl<const N: usize, const P: usize> Rows<N, P> {
         }
         let mut rows =
             Self { tags: [0; N], vrs: [[0; 2]; N], patterns: [(0, 0, [0; 2]); P], slots: [0; SLOTS] };
-        let mut row = 0;
+        let (mut row, mut number) = (0, 0);
         while row < N + P {
             let (mut value, mut mask, mut digit) = (0_u32, 0_u32, 0);
             while digit < 8 {
@@ -81,7 +81,8 @@ impl<const N: usize, const P: usize> Rows<N, P> {
                 while rows.slots[slot] != 0 {
                     slot = (slot + 1) % SLOTS;
                 }
-                rows.slots[slot] = row as u16 + 1;
+                number += 1;
+                rows.slots[slot] = number;
             } else {
                 rows.patterns[row - N] = (mask, value, vr);
             }
