@@ -1,5 +1,6 @@
 //! Reading a payload: whole, in ranges, or as a stream.
 
+use std::cell::OnceCell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use crate::{Fault, raw};
@@ -10,13 +11,13 @@ pub const LARGEST_READ: usize = 16 << 20;
 /// A payload that the host holds: the stage's input, or an asset of the bundle. Reading does not change it.
 pub struct Payload {
     raw: raw::Payload,
-    length: u64,
+    /// Asked of the host once, where somebody needs it.
+    length: OnceCell<u64>,
 }
 
 impl Payload {
     pub(crate) fn new(raw: raw::Payload) -> Self {
-        let length = raw.length();
-        Self { raw, length }
+        Self { raw, length: OnceCell::new() }
     }
 
     /// IANA media type, for example `application/dicom`.
@@ -26,12 +27,12 @@ impl Payload {
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
-        self.length
+        *self.length.get_or_init(|| self.raw.length())
     }
 
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.len() == 0
     }
 
     /// All attributes, in no particular order.
@@ -51,13 +52,13 @@ impl Payload {
     /// # Errors
     /// When the host cannot read the payload.
     pub fn read_range(&self, offset: u64, length: usize) -> Result<Vec<u8>, Fault> {
-        if offset >= self.length || length == 0 {
+        if length == 0 || self.length.get().is_some_and(|end| offset >= *end) {
             return Ok(Vec::new());
         }
         // At most 16 MiB, so it fits.
         let length = u32::try_from(length.min(LARGEST_READ)).unwrap_or(u32::MAX);
         let bytes = self.raw.read(offset, length)?;
-        if bytes.is_empty() {
+        if bytes.is_empty() && offset < self.len() {
             return Err(Fault::internal("short-read: the host returned nothing inside the payload"));
         }
         Ok(bytes)
@@ -91,9 +92,9 @@ impl Payload {
     /// # Errors
     /// `payload-too-large` over the limit, or when the host cannot read the payload.
     pub fn read_all(&self, limit: u64) -> Result<Vec<u8>, Fault> {
-        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
-        if self.length > limit || length == usize::MAX {
-            return Err(Fault::limit(format!("payload-too-large: {} bytes, at most {limit}", self.length)));
+        let length = usize::try_from(self.len()).unwrap_or(usize::MAX);
+        if self.len() > limit || length == usize::MAX {
+            return Err(Fault::limit(format!("payload-too-large: {} bytes, at most {limit}", self.len())));
         }
         let mut all = self.read_range(0, length)?;
         if all.len() < length {
@@ -128,7 +129,7 @@ impl std::fmt::Debug for Payload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Payload")
             .field("media_type", &self.media_type())
-            .field("length", &self.length)
+            .field("length", &self.len())
             .finish()
     }
 }

@@ -33,14 +33,24 @@ impl Sink {
             self.send_gathered()?;
         }
         if bytes.len() >= GATHERED {
-            for part in bytes.chunks(LARGEST_WRITE) {
-                self.raw.write(part)?;
-            }
-        } else {
-            if self.gathered.capacity() == 0 && !bytes.is_empty() {
-                self.gathered.reserve_exact(GATHERED);
-            }
-            self.gathered.extend_from_slice(bytes);
+            return self.write_through(bytes);
+        }
+        if self.gathered.capacity() == 0 && !bytes.is_empty() {
+            self.gathered.reserve_exact(GATHERED);
+        }
+        self.gathered.extend_from_slice(bytes);
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Appends all of `bytes` as [`Self::write`] does, without gathering: for who has gathered already.
+    ///
+    /// # Errors
+    /// When the stage's output budget is used up, or the host cannot write.
+    pub fn write_through(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.send_gathered()?;
+        for part in bytes.chunks(LARGEST_WRITE) {
+            self.raw.write(part)?;
         }
         self.written = self.written.saturating_add(bytes.len() as u64);
         Ok(())

@@ -12,8 +12,8 @@ use crate::trail::{Action, Summary};
 /// The de-identifying stage.
 pub struct Deidentifier;
 
-/// The action table has about 10 KB.
-const TABLE_MAXIMUM: u64 = 1 << 20;
+/// The action table has about 10 KB. One that is cut here does not read.
+const TABLE_MAXIMUM: usize = 1 << 20;
 
 /// What the log takes in a line.
 const LOG_LINE: usize = 4096;
@@ -21,7 +21,7 @@ const LOG_LINE: usize = 4096;
 impl Stage for Deidentifier {
     fn process(input: &Payload, context: &Context) -> Result<Outcome, Fault> {
         let options = options(context)?;
-        let table = context.asset("deid-table")?.read_all(TABLE_MAXIMUM)?;
+        let table = context.asset("deid-table")?.read_range(0, TABLE_MAXIMUM)?;
         let table = Table::parse(&table)?;
         let mut host = Stages { context, sink: None };
         let source = Ranges { payload: input, at: 0 };
@@ -120,6 +120,22 @@ impl Source for Ranges<'_> {
         Ok(count)
     }
 
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        let bytes =
+            self.payload.read_range(self.at, most).map_err(|fault| ReadError::Source(fault.to_string()))?;
+        let count = bytes.len();
+        if count > most {
+            return Err(ReadError::Source("the host returned more than was asked for".to_owned()));
+        }
+        self.at += count as u64;
+        if buffer.is_empty() {
+            *buffer = bytes;
+        } else {
+            buffer.extend_from_slice(&bytes);
+        }
+        Ok(count)
+    }
+
     fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
         let count = count.min(self.payload.len().saturating_sub(self.at));
         self.at += count;
@@ -177,7 +193,8 @@ impl Host for Stages<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         match &mut self.sink {
-            Some(sink) => sink.write(bytes).map_err(|fault| of_output(&fault)),
+            // The writer has gathered already.
+            Some(sink) => sink.write_through(bytes).map_err(|fault| of_output(&fault)),
             None => Err(Refusal::new(Kind::Internal, "output", "written before it was opened")),
         }
     }

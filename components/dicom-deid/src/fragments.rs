@@ -1,7 +1,8 @@
-//! What an encapsulated image carries beside its pixels: offset tables, and comments in the headers of its frames.
+//! What an encapsulated image carries beside its pixels: offset tables, comments in its frames, and what stands behind
+//! the end of a frame.
 //!
-//! Neither is looked at by who only shows the image, so either may hold anything. A table stays where it says what is
-//! so; comments are blanked in place, so that offsets and lengths hold.
+//! None is looked at by who only shows the image, so each may hold anything. A table stays where it says what is so;
+//! the rest is blanked in place, so that offsets and lengths hold.
 
 use dicom_stream::{Event, Header, ReadError, Reader, Source};
 
@@ -114,7 +115,8 @@ impl Frames {
     }
 }
 
-/// Blanks comments and application data in the headers of frames as they stream past, in parts of any size.
+/// Blanks comments and application data of frames, and what stands behind the end of an image, as they stream past in
+/// parts of any size.
 #[derive(Debug)]
 pub(crate) struct Comments {
     frames: Frames,
@@ -125,106 +127,174 @@ pub(crate) struct Comments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Before the first marker of a frame: this many of its bytes have been seen.
-    Begin(u8),
+    /// Where a frame may begin: whether its first byte has been seen, and what follows where none does.
+    Begin(bool, Else),
     /// Where a marker should begin, or its fill bytes.
     Fill,
     /// Behind the 0xFF of a marker.
     Marker,
     /// In the length of the segment of this marker: the bytes seen, the upper one.
     Length(u8, u8, u8),
-    /// In a segment that stays: bytes left.
+    /// In a segment that stays and that further markers follow: bytes left.
     Keep(u16),
+    /// In a segment that stays and that compressed data follow: bytes left.
+    Scan(u16),
     /// In application data that decoders know, of this marker: position, bytes left.
     Known(u8, u16, u16),
     /// In a segment that is blanked: bytes left.
     Blank(u16),
+    /// In compressed data.
+    Data,
+    /// Behind an 0xFF in compressed data.
+    DataMarker,
+    /// Behind the end of an image: whether the last byte was 0xFF.
+    Behind(bool),
     /// In the header of a run-length frame: position, segments.
     Segments(u8, u8),
-    /// Behind the header.
-    Image,
+    /// In what is not looked at.
+    Opaque,
+}
+
+/// What a fragment that begins no frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Else {
+    /// Nothing that is known.
+    Opaque,
+    /// The frame that the last fragment left open.
+    Data,
+    /// No part of any image.
+    Behind,
 }
 
 impl Comments {
     pub(crate) const fn new(frames: Frames) -> Self {
-        Self { frames, state: State::Image, any: false }
+        Self { frames, state: State::Opaque, any: false }
     }
 
-    /// A fragment begins. A header that the last one left open goes on in it.
+    /// A fragment begins. What the last one left open goes on in it.
     pub(crate) const fn fragment(&mut self) {
-        if matches!(self.state, State::Image | State::Begin(_)) {
-            self.state = match self.frames {
-                Frames::Marked => State::Begin(0),
-                Frames::RunLength => State::Segments(0, 0),
-                Frames::Opaque => State::Image,
-            };
-        }
+        self.state = match (self.frames, self.state) {
+            (Frames::Opaque, _) => State::Opaque,
+            (Frames::RunLength, State::Opaque) => State::Segments(0, 0),
+            (Frames::Marked, State::Opaque) => State::Begin(false, Else::Opaque),
+            (Frames::Marked, State::Data) => State::Begin(false, Else::Data),
+            (Frames::Marked, State::Behind(_)) => State::Begin(false, Else::Behind),
+            (_, State::Begin(_, other)) => State::Begin(false, other),
+            (_, open) => open,
+        };
     }
 
     /// Goes over the next bytes of the fragment.
-    pub(crate) fn blank(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            let before = *byte;
-            self.state = match self.state {
-                State::Image => return,
-                State::Begin(0) if before == 0xFF => State::Begin(1),
-                // Start of image, start of codestream.
-                State::Begin(1) if matches!(before, 0xD8 | 0x4F) => State::Fill,
-                State::Begin(_) => State::Image,
-                State::Fill if before == 0xFF => State::Marker,
-                State::Fill => State::Image,
-                State::Marker => match before {
-                    0xFF => State::Marker,
-                    // Markers without a segment.
-                    0x01 | 0xD0..=0xD7 => State::Fill,
-                    // The scan, the tile or the end.
-                    0xDA | 0x90 | 0x93 | 0xD9 | 0x00 => State::Image,
-                    marker => State::Length(marker, 0, 0),
-                },
-                State::Length(marker, 0, _) => State::Length(marker, 1, before),
-                State::Length(marker, _, upper) => segment(marker, u16::from_be_bytes([upper, before])),
-                State::Keep(left) => State::Keep(left - 1),
-                State::Blank(left) => {
+    pub(crate) fn blank(&mut self, mut bytes: &mut [u8]) {
+        loop {
+            match self.state {
+                State::Opaque => return,
+                // Nearly all bytes of an image: only an 0xFF is looked at.
+                State::Data => {
+                    let marker = bytes.iter().position(|byte| *byte == 0xFF);
+                    let Some(rest) = marker.and_then(|at| bytes.get_mut(at + 1..)) else { return };
+                    (self.state, bytes) = (State::DataMarker, rest);
+                }
+                _ => {
+                    let Some((byte, rest)) = bytes.split_first_mut() else { return };
+                    let before = *byte;
+                    self.step(byte);
+                    if matches!(self.state, State::Keep(0) | State::Blank(0) | State::Known(_, _, 0)) {
+                        self.state = State::Fill;
+                    } else if self.state == State::Scan(0) {
+                        self.state = State::Data;
+                    }
+                    self.any |= *byte != before;
+                    bytes = rest;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, byte: &mut u8) {
+        let before = *byte;
+        self.state = match self.state {
+            State::Begin(false, _) | State::Behind(false) if before == 0xFF => match self.state {
+                State::Begin(_, other) => State::Begin(true, other),
+                _ => State::Behind(true),
+            },
+            // Start of image, start of codestream.
+            State::Begin(true, _) | State::Behind(true) if matches!(before, 0xD8 | 0x4F) => State::Fill,
+            State::Begin(_, Else::Opaque) => State::Opaque,
+            State::Begin(false, Else::Data) => State::Data,
+            State::Begin(true, Else::Data) | State::DataMarker => in_data(before),
+            State::Behind(_) if before == 0xFF => State::Behind(true),
+            State::Begin(_, Else::Behind) | State::Behind(_) => {
+                *byte = 0;
+                State::Behind(false)
+            }
+            State::Fill if before == 0xFF => State::Marker,
+            State::Fill => State::Data,
+            State::Marker => match before {
+                0xFF => State::Marker,
+                // Markers without a segment.
+                0x01 | 0x30..=0x3F | 0xD0..=0xD8 => State::Fill,
+                0x00 | 0x93 => State::Data,
+                0xD9 => State::Behind(false),
+                marker => State::Length(marker, 0, 0),
+            },
+            State::Length(marker, 0, _) => State::Length(marker, 1, before),
+            State::Length(marker, _, upper) => segment(marker, u16::from_be_bytes([upper, before])),
+            State::Keep(left) => State::Keep(left - 1),
+            State::Scan(left) => State::Scan(left - 1),
+            State::Blank(left) => {
+                *byte = 0;
+                State::Blank(left - 1)
+            }
+            State::Known(marker, at, left) => match known(marker, at, before) {
+                Some(now) => {
+                    *byte = now;
+                    State::Known(marker, at + 1, left - 1)
+                }
+                None => {
                     *byte = 0;
                     State::Blank(left - 1)
                 }
-                State::Known(marker, at, left) => match known(marker, at, before) {
-                    Some(now) => {
-                        *byte = now;
-                        State::Known(marker, at + 1, left - 1)
-                    }
-                    None => {
-                        *byte = 0;
-                        State::Blank(left - 1)
-                    }
-                },
-                State::Segments(at, count) => {
-                    let count = if at == 0 { before } else { count };
-                    // One to fifteen segments, the first behind the header; anything else is no header.
-                    let fits = match at {
-                        0 => (1..=15).contains(&before),
-                        4 => before == 64,
-                        1..=7 => before == 0,
-                        _ => true,
-                    };
-                    if fits && u16::from(at) >= 4 + 4 * u16::from(count) {
-                        *byte = 0;
-                    }
-                    if at == 63 || !fits { State::Image } else { State::Segments(at + 1, count) }
+            },
+            State::Segments(at, count) => {
+                let count = if at == 0 { before } else { count };
+                // One to fifteen segments, the first behind the header; anything else is no header.
+                let fits = match at {
+                    0 => (1..=15).contains(&before),
+                    4 => before == 64,
+                    1..=7 => before == 0,
+                    _ => true,
+                };
+                if fits && u16::from(at) >= 4 + 4 * u16::from(count) {
+                    *byte = 0;
                 }
-            };
-            if matches!(self.state, State::Keep(0) | State::Blank(0) | State::Known(_, _, 0)) {
-                self.state = State::Fill;
+                if at == 63 || !fits { State::Opaque } else { State::Segments(at + 1, count) }
             }
-            self.any |= *byte != before;
-        }
+            state @ (State::Data | State::Opaque) => state,
+        };
+    }
+}
+
+/// What follows an 0xFF and this byte in compressed data. No coder makes a number from 0x90 on behind an 0xFF: JPEG
+/// stuffs a null byte, JPEG-LS a null bit (T.87 A.1), JPEG 2000 and HTJ2K leave those numbers to markers (T.800 B.10.1).
+const fn in_data(byte: u8) -> State {
+    match byte {
+        0xFF => State::DataMarker,
+        // Restart, end of packet header.
+        ..=0x8F | 0x92 | 0x93 | 0xD0..=0xD7 => State::Data,
+        0xD8 => State::Fill,
+        0xD9 => State::Behind(false),
+        marker => State::Length(marker, 0, 0),
     }
 }
 
 /// What to do with a segment whose length, its own two bytes included, is `length`.
 const fn segment(marker: u8, length: u16) -> State {
-    let Some(left) = length.checked_sub(2) else { return State::Image };
+    let Some(left) = length.checked_sub(2) else { return State::Data };
     match marker {
+        // Start of scan, start of packet.
+        0xDA | 0x91 if left == 0 => State::Data,
+        0xDA | 0x91 => State::Scan(left),
         _ if left == 0 => State::Fill,
         0xE0 | 0xE8 | 0xEE => State::Known(marker, 0, left),
         // Application data and comments of JPEG, comments of JPEG 2000.
@@ -309,6 +379,56 @@ mod tests {
                 holds(&out, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0") && holds(&out, b"Adobe\0\x64\0\0\0\0\x01")
             );
         }
+    }
+
+    /// Compressed data with what looks like a marker and is none.
+    const PIXELS: &[u8] = b"pixels \xFF\0 \xFF\x7F ZZPIXEL \xFF\xD0 rest";
+
+    #[test]
+    fn comments_between_scans_and_in_tile_parts_are_blanked_and_what_decodes_stays() {
+        let tables = segment_of(0xC4, &[5; 30]);
+        let scan = [segment_of(0xDA, b"\x01\0"), PIXELS.to_vec()].concat();
+        let jpeg: [&[u8]; 7] =
+            [&[0xFF, 0xD8], &scan, &segment_of(0xFE, b"ZZMARK"), &tables, &scan, &[0xFF], &[0xD9]];
+        let tile = segment_of(0x90, &[0, 0, 0, 0, 0, 99, 0, 1]);
+        let packet = [segment_of(0x91, &[0, 1]), b"\xFF\x92".to_vec(), PIXELS[..18].to_vec()].concat();
+        let (start, size, comment) =
+            (&[0xFF, 0x4F], segment_of(0x51, &[3; 40]), segment_of(0x64, b"\0\x01ZZMARK"));
+        let (data, end) = (&[0xFF, 0x93], &[0xFF, 0xD9]);
+        let jpeg2000: [&[u8]; 10] =
+            [start, &size, &tile, &comment, data, &packet, &tile, &comment, data, &[&*packet, end].concat()];
+        for parts in [jpeg.as_slice(), &jpeg2000] {
+            let frame = parts.concat();
+            let out = blanked(Frames::Marked, &[&frame]).remove(0);
+            let expected: Vec<u8> = parts
+                .iter()
+                .flat_map(|part| {
+                    let comment = matches!(part, [0xFF, 0xFE | 0x64, ..]);
+                    part.iter().enumerate().map(move |(at, byte)| if comment && at > 3 { 0 } else { *byte })
+                })
+                .collect();
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_of_an_image_is_blanked_in_its_fragment_and_in_further_ones() {
+        let scan = [segment_of(0xDA, b"\x01\0"), PIXELS.to_vec()].concat();
+        let frame = [&[0xFF, 0xD8], scan.as_slice(), &[0xFF, 0xD9]].concat();
+        let tail = b"ZZMARK \xFF ZZMARK";
+        let out = blanked(Frames::Marked, &[&[&*frame, tail].concat(), tail, &frame, &frame]);
+        assert!(out[0].starts_with(&frame) && out[2] == frame && out[3] == frame);
+        assert!(!holds(&out[0], b"MARK") && !holds(&out[1], b"MARK"));
+        // An image in several fragments, cut anywhere.
+        for cut in 2..frame.len() {
+            let (one, two) = frame.split_at(cut);
+            let out = blanked(Frames::Marked, &[one, &[two, tail].concat()]);
+            assert_eq!((out[0].as_slice(), out[1].starts_with(two)), (one, true), "{cut}");
+            assert!(!holds(&out[1], b"MARK"), "{cut}");
+        }
+        // Two images in one fragment are two images.
+        let both = [&*frame, &frame].concat();
+        assert_eq!(blanked(Frames::Marked, &[&both]), [both]);
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub trait Host {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal>;
 }
 
+/// The longest value for which a host makes a pseudonym: 4 KiB. A UID has 64 characters, a name some hundreds.
+const IDENTIFIER_MAXIMUM: usize = 4096;
+
 /// UIDs asked of the host at once. 4096 are a quarter of a megabyte.
 const BATCH: usize = 4096;
 
@@ -56,8 +59,18 @@ impl Pseudonymized {
     /// Asks the host for everything that the survey found.
     ///
     /// # Errors
-    /// `pseudonyms` where the host has none or gives something that is none.
+    /// `identifier-length` where the file has one that is none, `pseudonyms` where the host has none or gives something
+    /// that is none.
     pub(crate) fn of<H: Host>(facts: &Facts, host: &mut H) -> Result<Self, Refusal> {
+        let identifiers =
+            facts.uids.iter().chain(&facts.subjects).map(String::as_str).chain(facts.identity());
+        if identifiers.map(str::len).any(|length| length > IDENTIFIER_MAXIMUM) {
+            return Err(Refusal::new(
+                Kind::Malformed,
+                "identifier-length",
+                format!("an identifier has more than {IDENTIFIER_MAXIMUM} bytes"),
+            ));
+        }
         let mut uids = BTreeMap::new();
         let values: Vec<String> = facts.uids.iter().cloned().collect();
         for batch in values.chunks(BATCH) {
@@ -108,7 +121,10 @@ impl Pseudonymized {
 /// Whether `value` is a UID by PS3.5 section 9.1, leading zeros aside.
 pub(crate) fn is_uid(value: &str) -> bool {
     (1..=64).contains(&value.len())
-        && value.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        && value
+            .as_bytes()
+            .split(|byte| *byte == b'.')
+            .all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
 }
 
 fn has_leading_zero(part: &str) -> bool {

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use dicom_stream::Tag;
+use dicom_stream::{HELD_MAXIMUM, Tag};
 
 use crate::host::Pseudonymized;
 use crate::rules::tags;
 
-/// Binary values beyond this are not searched: tables and waveforms, megabytes of numbers.
-pub(crate) const BINARY_MAXIMUM: u32 = 64 * 1024;
+/// Binary values beyond this, 1 MiB, are not searched: waveforms, megabytes of numbers that stream past.
+pub(crate) const BINARY_MAXIMUM: usize = HELD_MAXIMUM;
 
 /// The shortest word that identifies.
 const WORD_MINIMUM: usize = 3;

@@ -344,7 +344,7 @@ impl<H: Host> Rewrite<'_, H> {
             Vr::DS | Vr::IS => Reading::Numbers,
             Vr::UI => Reading::Uids,
             vr if vr.is_text() => Reading::Text,
-            _ if header.length <= BINARY_MAXIMUM => Reading::Binary,
+            _ if header.length as usize <= BINARY_MAXIMUM => Reading::Binary,
             _ => return Ok(false),
         };
         let value = reader.value()?.unwrap_or_default();
@@ -432,14 +432,18 @@ fn is_number(text: &[u8]) -> bool {
     let begin = text.iter().position(|byte| !is_padding(byte)).unwrap_or(text.len());
     let end = text.iter().rposition(|byte| !is_padding(byte)).map_or(begin, |last| last + 1);
     let text = text.get(begin..end).unwrap_or_default();
-    let unsigned =
-        |text: &[u8]| text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text).to_owned();
-    let mut parts = text.splitn(2, |byte| matches!(byte, b'e' | b'E'));
-    let (mantissa, exponent) = (unsigned(parts.next().unwrap_or_default()), parts.next().map(unsigned));
-    let whole = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let exponent = text.iter().position(|byte| matches!(byte, b'e' | b'E'));
+    let (mantissa, exponent) = text.split_at_checked(exponent.unwrap_or(text.len())).unwrap_or_default();
+    let (mantissa, exponent) = (unsigned(mantissa), exponent.get(1..).map(unsigned));
     let points = mantissa.iter().filter(|byte| **byte == b'.').count();
-    let digits: Vec<u8> = mantissa.into_iter().filter(|byte| *byte != b'.').collect();
-    text.is_empty() || points <= 1 && whole(&digits) && exponent.is_none_or(|exponent| whole(&exponent))
+    let digits = mantissa.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let is_mantissa = points <= 1 && digits > 0 && points + digits == mantissa.len();
+    let is_whole = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    text.is_empty() || is_mantissa && exponent.is_none_or(is_whole)
+}
+
+fn unsigned(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text)
 }
 
 fn map_uids(value: &[u8], names: &Pseudonymized, out: &mut Vec<u8>) -> Action {

@@ -361,6 +361,23 @@ fn a_kept_value_that_repeats_what_goes_is_emptied_and_the_others_stay() {
 }
 
 #[test]
+fn large_values_are_searched_to_their_end_and_what_is_too_large_to_search_is_text_that_goes() {
+    let padded = |length: usize| [vec![b' '; length - 10], b"ZZMARKPID5".to_vec()].concat();
+    for (tag, vr, length, stays) in [
+        (0x0028_2000, Vr::OB, 64 * 1024 + 2, Some("")),
+        (0x0028_2000, Vr::OB, 1 << 20, Some("")),
+        (0x0018_1020, Vr::UT, 1 << 20, Some("")),
+        (0x0018_1020, Vr::UT, (1 << 20) + 2, None),
+    ] {
+        let (out, _, _) = explicit(&|w| {
+            identity(w);
+            put(w, tag, vr, &padded(length));
+        });
+        assert_eq!(value(&out, &[tag]).as_deref(), stays, "{tag:08x} {length}");
+    }
+}
+
+#[test]
 fn a_name_that_only_a_removed_sequence_gives_is_looked_for_too() {
     for form in [Form::Open, Form::Closed, Form::OpenUnknown, Form::Unknown(Encoding::ImplicitLittle)] {
         let person = vec![vec![

@@ -1,6 +1,8 @@
 //! The first pass: what decisions and pseudonyms need, over exactly the elements that the second pass keeps.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UNDEFINED, Vr};
 
@@ -216,7 +218,7 @@ impl Facts {
         if place.is_empty()
             && let Some(value) = reader.value()?
         {
-            *place = trimmed(value);
+            *place = trimmed(value).into_owned();
         }
         Ok(())
     }
@@ -237,8 +239,8 @@ impl Facts {
             (Step::MapUids, Vr::UI) => {
                 let Some(value) = reader.value()? else { return Ok(()) };
                 for uid in value.split(|byte| *byte == b'\\').map(trimmed) {
-                    if !uid.is_empty() && !is_well_known(&uid) && !self.uids.contains(&uid) {
-                        self.uids.insert(uid);
+                    if !uid.is_empty() && !is_well_known(&uid) && !self.uids.contains(&*uid) {
+                        self.uids.insert(uid.into_owned());
                     }
                 }
                 if self.uids.len() > UIDS_MAXIMUM {
@@ -249,7 +251,7 @@ impl Facts {
                 if header.tag == tags::PATIENT_ID && self.subjects.len() < SUBJECTS_MAXIMUM =>
             {
                 if let Some(value) = reader.value()?.map(trimmed).filter(|value| !value.is_empty()) {
-                    self.subjects.insert(value);
+                    self.subjects.insert(value.into_owned());
                 }
             }
             _ => {}
@@ -291,16 +293,19 @@ impl Facts {
 
 /// A value without its padding. Bytes that are no UTF-8 (other character sets) are spelled in hexadecimal digits: a
 /// replacement character would make two patients one.
-pub(crate) fn trimmed(value: &[u8]) -> String {
-    const PADDING: [char; 5] = ['\0', ' ', '\t', '\r', '\n'];
-    match std::str::from_utf8(value) {
-        Ok(text) => text.trim_matches(PADDING).to_owned(),
+pub(crate) fn trimmed(value: &[u8]) -> Cow<'_, str> {
+    let is_padding = |byte: &u8| matches!(byte, 0 | b' ' | b'\t' | b'\r' | b'\n');
+    let end = value.iter().rposition(|byte| !is_padding(byte)).map_or(0, |last| last + 1);
+    let start = value.iter().position(|byte| !is_padding(byte)).unwrap_or(end);
+    let bytes = value.get(start..end).unwrap_or_default();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
         Err(_) => {
-            let is_padding = |byte: &u8| PADDING.contains(&char::from(*byte));
-            let end = value.iter().rposition(|byte| !is_padding(byte)).map_or(0, |last| last + 1);
-            let start = value.iter().position(|byte| !is_padding(byte)).unwrap_or(end);
-            let bytes = value.get(start..end).unwrap_or_default();
-            bytes.iter().fold("hex:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+            let mut text = "hex:".to_owned();
+            for byte in bytes {
+                let _ = write!(text, "{byte:02x}");
+            }
+            Cow::Owned(text)
         }
     }
 }

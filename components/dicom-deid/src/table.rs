@@ -1,4 +1,4 @@
-//! Table E.1-1 of PS3.15 as signed data: fixed-width rows, searched where they stand.
+//! Table E.1-1 of PS3.15 as signed data: fixed-width rows, as they are looked up.
 
 use dicom_stream::Tag;
 
@@ -19,12 +19,33 @@ pub(crate) enum Basic {
 }
 
 /// The table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Table<'a> {
     edition: &'a str,
-    exact: &'a [[u8; ROW]],
-    patterns: &'a [[u8; ROW]],
+    rows: Rows,
 }
+
+#[derive(Clone, Debug)]
+enum Rows {
+    /// Those of the table that ships, prepared by the compiler.
+    Shipped(&'static Index),
+    /// Another table's.
+    Other(Box<Index>),
+}
+
+/// Rows as they are looked up.
+#[derive(Clone, Debug)]
+struct Index {
+    /// Exact rows, each at the first free slot from [`slot_of`] its tag on.
+    slots: [Option<(u32, Basic)>; SLOTS],
+    /// Mask, value under the mask, action.
+    patterns: [Option<(u32, u32, Basic)>; PATTERNS_MAXIMUM],
+}
+
+/// The table that ships. Each payload has an instance of its own, which would spend more time on these rows than on a
+/// small file: where the asset is this text, byte for byte, the compiler's work is taken. The asset still decides.
+const SHIPPED: &[u8] = include_bytes!("../table/table.txt");
+static SHIPPED_INDEX: Index = shipped();
 
 /// Attributes that the standard's table leaves alone although they hold what it removes elsewhere: birth and death dates
 /// in another calendar, numbers of orders, comments, free text about an animal, names of issuers. Ascending.
@@ -45,6 +66,12 @@ const BEYOND: [u32; 11] = [
 /// Eight digits, a space, the action in four characters, a line feed.
 const ROW: usize = 14;
 
+/// Slots for exact rows, and the most rows that they take. The standard has some 650.
+const SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 11;
+const ROWS_MAXIMUM: usize = SLOTS / 4 * 3;
+const PATTERNS_MAXIMUM: usize = 16;
+
 impl<'a> Table<'a> {
     /// Takes the bytes of the asset `deid-table` (`martello-deid-table 1 edition=… rows=…`). Every row is checked:
     /// known action, exact rows ascending, patterns last.
@@ -61,23 +88,13 @@ impl<'a> Table<'a> {
         let (header, rest) = (std::str::from_utf8(bytes.get(..end)?).ok()?, bytes.get(end + 1..)?);
         let mut words = header.strip_prefix("martello-deid-table 1 ")?.split(' ');
         let edition = words.next()?.strip_prefix("edition=").filter(|edition| !edition.is_empty())?;
+        if same(bytes, SHIPPED) {
+            return Some(Self { edition, rows: Rows::Shipped(&SHIPPED_INDEX) });
+        }
         let count: usize = words.next()?.strip_prefix("rows=")?.parse().ok()?;
         let (rows, []) = rest.as_chunks::<ROW>() else { return None };
-        let patterns = rows.iter().rev().take_while(|row| tag_of(row).contains(&b'x')).count();
-        let (exact, patterns) = rows.split_at_checked(rows.len().checked_sub(patterns)?)?;
-        let ascend = exact.iter().zip(exact.iter().skip(1)).all(|(one, next)| tag_of(one) < tag_of(next));
-        let whole = rows.iter().all(|row| {
-            row.get(8) == Some(&b' ')
-                && row.get(13) == Some(&b'\n')
-                && action_of(row).is_some()
-                && tag_of(row).iter().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F' | b'x'))
-        });
-        // A table without rows would keep everything.
-        (rows.len() == count && !exact.is_empty() && ascend && whole).then_some(Self {
-            edition,
-            exact,
-            patterns,
-        })
+        let index = Index::of(rows).filter(|_| rows.len() == count)?;
+        Some(Self { edition, rows: Rows::Other(Box::new(index)) })
     }
 
     /// The edition of the standard that the table follows, for example `2026c`.
@@ -88,37 +105,138 @@ impl<'a> Table<'a> {
 
     /// The action on a standard attribute; none where the profile leaves it alone.
     pub(crate) fn action(&self, tag: Tag) -> Option<Basic> {
-        let digits = digits(tag);
-        let key = u64::from_be_bytes(digits);
-        if let Ok(row) = self.exact.binary_search_by_key(&key, |row| u64::from_be_bytes(*tag_of(row))) {
-            return self.exact.get(row).and_then(action_of);
-        }
-        let fits = |row: &&[u8; ROW]| tag_of(row).iter().zip(&digits).all(|(p, d)| *p == b'x' || p == d);
-        let action = self.patterns.iter().find(fits).and_then(action_of);
-        action.or_else(|| BEYOND.binary_search(&tag.0).is_ok().then_some(Basic::Remove))
+        let index = match &self.rows {
+            Rows::Shipped(index) => index,
+            Rows::Other(index) => &**index,
+        };
+        index.action(tag.0)
     }
 }
 
-fn tag_of(row: &[u8; ROW]) -> &[u8; 8] {
-    row.first_chunk().unwrap_or(&[0; 8])
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler runs this too; every index is below a constant length"
+)]
+impl Index {
+    /// None where any row is not one.
+    const fn of(rows: &[[u8; ROW]]) -> Option<Self> {
+        // A table without rows would keep everything.
+        if rows.is_empty()
+            || rows.len() > ROWS_MAXIMUM
+            || matches!(parsed(&rows[0]), Some((mask, _, _)) if mask != u32::MAX)
+        {
+            return None;
+        }
+        let mut index = Self { slots: [None; SLOTS], patterns: [None; PATTERNS_MAXIMUM] };
+        let (mut row, mut patterns, mut last) = (0, 0, None);
+        while row < rows.len() {
+            let Some((mask, tag, action)) = parsed(&rows[row]) else { return None };
+            let ascends = match last {
+                Some(last) => last < tag,
+                None => true,
+            };
+            if mask != u32::MAX && patterns < PATTERNS_MAXIMUM {
+                index.patterns[patterns] = Some((mask, tag, action));
+                patterns += 1;
+            } else if mask == u32::MAX && patterns == 0 && ascends {
+                index.insert(tag, action);
+                last = Some(tag);
+            } else {
+                return None;
+            }
+            row += 1;
+        }
+        let mut beyond = 0;
+        while beyond < BEYOND.len() {
+            if index.action(BEYOND[beyond]).is_none() {
+                index.insert(BEYOND[beyond], Basic::Remove);
+            }
+            beyond += 1;
+        }
+        Some(index)
+    }
+
+    const fn insert(&mut self, tag: u32, action: Basic) {
+        let mut slot = slot_of(tag);
+        while self.slots[slot].is_some() {
+            slot = (slot + 1) % SLOTS;
+        }
+        self.slots[slot] = Some((tag, action));
+    }
+
+    const fn action(&self, tag: u32) -> Option<Basic> {
+        let mut slot = slot_of(tag);
+        while let Some((here, action)) = self.slots[slot] {
+            if here == tag {
+                return Some(action);
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        let mut pattern = 0;
+        while pattern < PATTERNS_MAXIMUM
+            && let Some((mask, value, action)) = self.patterns[pattern]
+        {
+            if tag & mask == value {
+                return Some(action);
+            }
+            pattern += 1;
+        }
+        None
+    }
 }
 
-fn action_of(row: &[u8; ROW]) -> Option<Basic> {
-    Some(match row.get(9..13)? {
+#[expect(clippy::panic, reason = "evaluated by the compiler: a wrong table is a build error")]
+const fn shipped() -> Index {
+    let mut bytes = SHIPPED;
+    while let [byte, rest @ ..] = bytes {
+        bytes = rest;
+        if *byte == b'\n' {
+            break;
+        }
+    }
+    match bytes.as_chunks::<ROW>() {
+        (rows, []) => match Index::of(rows) {
+            Some(index) => index,
+            None => panic!("the table that ships does not read"),
+        },
+        _ => panic!("the table that ships does not end with a row"),
+    }
+}
+
+/// Whether two texts are the same. In a guest, comparing slices goes byte by byte.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<16>(), other.as_chunks::<16>());
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| u128::from_ne_bytes(*one) == u128::from_ne_bytes(*other))
+        && one_rest == other_rest
+}
+
+/// Where the search for a tag begins: the upper bits of the product depend on all bits of the tag.
+const fn slot_of(tag: u32) -> usize {
+    (tag.wrapping_mul(0x9E37_79B1) >> (u32::BITS - SLOT_BITS)) as usize
+}
+
+/// Mask, value under the mask and action of a row.
+const fn parsed(row: &[u8; ROW]) -> Option<(u32, u32, Basic)> {
+    let [digits @ .., b' ', a0, a1, a2, a3, b'\n'] = row else { return None };
+    let action = match &[*a0, *a1, *a2, *a3] {
         b"X   " => Basic::Remove,
         b"Z   " | b"X/Z " => Basic::Empty,
         b"D   " | b"Z/D " | b"X/D " | b"XZD " => Basic::Dummy,
         b"U   " | b"XZU " => Basic::Uid,
         _ => return None,
-    })
-}
-
-/// The tag in upper-case hex digits, which sort as the tags do.
-fn digits(tag: Tag) -> [u8; 8] {
-    let mut digits = [0; 8];
-    for (digit, shift) in digits.iter_mut().zip([28, 24, 20, 16, 12, 8, 4, 0]) {
-        let nibble = (tag.0 >> shift & 0xF) as u8;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'A' - 10 + nibble };
+    };
+    let (mut mask, mut tag, mut digits) = (0, 0, digits.as_slice());
+    while let [digit, rest @ ..] = digits {
+        let (nibble, known) = match *digit {
+            digit @ b'0'..=b'9' => (digit - b'0', 0xF),
+            digit @ b'A'..=b'F' => (digit - b'A' + 10, 0xF),
+            b'x' => (0, 0),
+            _ => return None,
+        };
+        tag = tag << 4 | nibble as u32;
+        mask = mask << 4 | known;
+        digits = rest;
     }
-    digits
+    Some((mask, tag, action))
 }

@@ -388,6 +388,20 @@ fn requirement_6_without_the_hosts_pseudonyms_nothing_is_written() {
 }
 
 #[test]
+fn an_identifier_longer_than_any_pseudonym_is_made_of_is_malformed() {
+    for (tag, vr) in [(0x0008_0018, Vr::UI), (0x0010_0020, Vr::LO), (0x0010_0010, Vr::PN)] {
+        for (length, code) in [(4096, None), (4097, Some("identifier-length"))] {
+            let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| put(w, tag, vr, &vec![b'7'; length]));
+            let host = mock::Host::new().payload(bytes, "application/dicom").asset("deid-table", TABLE);
+            let host = host.port("image");
+            let fault = host.run::<Deidentifier>().err();
+            assert_eq!(fault.as_ref().and_then(Fault::code), code, "{tag:08x} {length}");
+            assert!(fault.is_none_or(|fault| matches!(fault, Fault::Malformed(_))));
+        }
+    }
+}
+
+#[test]
 fn requirement_6_a_host_that_gives_the_value_back_is_refused() {
     /// Gives back what it is asked for, of one kind.
     struct Echo(&'static str);
@@ -686,6 +700,66 @@ fn a_table_that_is_not_whole_is_refused() {
     ] {
         assert_eq!(Table::parse(bytes).err().map(|refusal| refusal.code), Some("bad-table"));
     }
+}
+
+/// The table that ships with this text in the place of another of the same length.
+fn table_with(what: &str, instead: &str) -> Vec<u8> {
+    let text = String::from_utf8(TABLE.to_vec()).unwrap();
+    assert!(text.contains(what) && what.len() == instead.len());
+    text.replacen(what, instead, 1).into_bytes()
+}
+
+#[test]
+fn a_table_that_the_compiler_has_not_prepared_says_what_it_says() {
+    let shipped = Table::parse(TABLE).unwrap();
+    let other = table_with("edition=2026c", "edition=2026x");
+    let other = Table::parse(&other).unwrap();
+    assert_eq!((shipped.edition(), other.edition()), ("2026c", "2026x"));
+    let rows = TABLE.split(|byte| *byte == b'\n').skip(1);
+    let digits = rows.filter_map(|row| std::str::from_utf8(row.get(..8)?).ok());
+    let tags: Vec<u32> =
+        digits.map(|digits| u32::from_str_radix(&digits.replace('x', "4"), 16).unwrap()).collect();
+    assert_eq!(tags.len(), 655);
+    for tag in tags.into_iter().flat_map(|tag| [tag, tag ^ 2, tag.wrapping_sub(1)]) {
+        assert_eq!(shipped.action(Tag(tag)), other.action(Tag(tag)), "{tag:08x}");
+    }
+    // The accession number.
+    let stricter = table_with("00080050 Z   \n", "00080050 X   \n");
+    let found = |table: &Table<'_>| format!("{:?}", table.action(Tag(0x0008_0050)));
+    assert_eq!(found(&shipped), "Some(Empty)");
+    assert_eq!(found(&Table::parse(&stricter).unwrap()), "Some(Remove)");
+}
+
+#[test]
+fn every_attribute_of_the_dictionary_has_its_representation_and_no_other_has_one() {
+    let text = include_str!("../table/dictionary.txt");
+    let mut rows = std::collections::BTreeMap::new();
+    for row in text.lines().skip(1).filter(|row| !row[..8].contains('x')) {
+        let tag = u32::from_str_radix(&row[..8], 16).unwrap();
+        rows.insert(tag, Vr([row.as_bytes()[9], row.as_bytes()[10]]));
+    }
+    assert_eq!(rows.len(), 5088);
+    for (tag, vr) in &rows {
+        assert_eq!(DICTIONARY.vr(Tag(*tag)), (tag & 0x1_0000 == 0).then_some(*vr), "{tag:08x}");
+        let next = tag + 1;
+        if !rows.contains_key(&next) && next >> 16 < 0x1000 {
+            assert_eq!(DICTIONARY.vr(Tag(next)), None, "{next:08x}");
+        }
+    }
+}
+
+#[test]
+fn a_small_file_costs_one_read_one_write_and_three_calls_for_pseudonyms() {
+    let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+        image(w, b"ORIGINAL\\PRIMARY", CT_CLASS, b"CT", b"NO");
+    });
+    let length = bytes.len() as u64;
+    let host = mock::Host::new().payload(bytes, "application/dicom").asset("deid-table", TABLE).port("image");
+    let (_, outputs) = host.run::<Deidentifier>().unwrap();
+    let record = host.record();
+    assert_eq!((record.reads.len(), record.reads.first()), (1, Some(&(0..length))));
+    assert_eq!(record.writes, [outputs[0].bytes.len()]);
+    assert_eq!(record.pseudonym_calls, 3);
 }
 
 #[test]

@@ -88,6 +88,22 @@ impl Source for PayloadSource<'_> {
         Ok(read)
     }
 
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        let bytes = self.payload.read_range(self.at, most);
+        let bytes = bytes.map_err(|fault| ReadError::Source(fault.text().to_owned()))?;
+        let count = bytes.len();
+        if count > most {
+            return Err(ReadError::Source("the host returned more than was asked for".to_owned()));
+        }
+        self.at += count as u64;
+        if buffer.is_empty() {
+            *buffer = bytes;
+        } else {
+            buffer.extend_from_slice(&bytes);
+        }
+        Ok(count)
+    }
+
     fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
         let skipped = count.min(self.payload.len().saturating_sub(self.at));
         self.at += skipped;

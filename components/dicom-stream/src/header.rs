@@ -52,6 +52,13 @@ impl<S: Source> Source for Input<S> {
         }
     }
 
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        match self {
+            Self::Plain(source) => source.append(buffer, most),
+            Self::Deflated(source) => source.append(buffer, most),
+        }
+    }
+
     fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
         match self {
             Self::Plain(source) => source.skip(count),

@@ -10,6 +10,21 @@ pub trait Source {
     /// [`ReadError::Source`] where the bytes cannot be had.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError>;
 
+    /// Appends up to `most` of the next bytes to `buffer` and says how many, as [`Source::read`] does. A source that
+    /// has the bytes in a vector of their own may put it in the place of an empty `buffer`, which saves a copy.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        // Zeroed before it is filled, so not for nothing where a source gives little at a time.
+        const MOST: usize = 64 * 1024;
+        let before = buffer.len();
+        buffer.resize(before + most.min(MOST), 0);
+        let read = self.read(buffer.get_mut(before..).unwrap_or_default());
+        buffer.truncate(before + read.as_ref().map_or(0, |count| *count));
+        read
+    }
+
     /// Leaves out the next `count` bytes, fewer at the end; says how many.
     ///
     /// # Errors
@@ -29,6 +44,10 @@ pub trait Source {
 impl<S: Source + ?Sized> Source for Box<S> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         (**self).read(buffer)
+    }
+
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        (**self).append(buffer, most)
     }
 
     fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
@@ -68,6 +87,14 @@ impl Source for SliceSource<'_> {
         }
         self.at += count;
         Ok(count)
+    }
+
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let bytes = rest.get(..most).unwrap_or(rest);
+        buffer.extend_from_slice(bytes);
+        self.at += bytes.len();
+        Ok(bytes.len())
     }
 
     fn skip(&mut self, count: u64) -> Result<u64, ReadError> {

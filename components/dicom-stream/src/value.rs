@@ -72,78 +72,22 @@ impl Vr {
     /// knows have a 32-bit one (PS3.5 section 7.1.2).
     #[must_use]
     pub const fn has_short_length(self) -> bool {
-        matches!(
-            &self.0,
-            b"AE"
-                | b"AS"
-                | b"AT"
-                | b"CS"
-                | b"DA"
-                | b"DS"
-                | b"DT"
-                | b"FD"
-                | b"FL"
-                | b"IS"
-                | b"LO"
-                | b"LT"
-                | b"PN"
-                | b"SH"
-                | b"SL"
-                | b"SS"
-                | b"ST"
-                | b"TM"
-                | b"UI"
-                | b"UL"
-                | b"US"
-        )
+        const SHORT: Vrs = Vrs::of(b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS");
+        SHORT.holds(self)
     }
 
     /// Whether values are text: the part before the padding is characters.
     #[must_use]
     pub const fn is_text(self) -> bool {
-        matches!(
-            &self.0,
-            b"AE"
-                | b"AS"
-                | b"CS"
-                | b"DA"
-                | b"DS"
-                | b"DT"
-                | b"IS"
-                | b"LO"
-                | b"LT"
-                | b"PN"
-                | b"SH"
-                | b"ST"
-                | b"TM"
-                | b"UC"
-                | b"UI"
-                | b"UR"
-                | b"UT"
-        )
+        const TEXT: Vrs = Vrs::of(b"AEASCSDADSDTISLOLTPNSHSTTMUCUIURUT");
+        TEXT.holds(self)
     }
 
     /// Whether values are numbers or bytes of a fixed width. `UN` and `SQ` are neither text nor binary.
     #[must_use]
     pub const fn is_binary(self) -> bool {
-        matches!(
-            &self.0,
-            b"AT"
-                | b"FD"
-                | b"FL"
-                | b"OB"
-                | b"OD"
-                | b"OF"
-                | b"OL"
-                | b"OV"
-                | b"OW"
-                | b"SL"
-                | b"SS"
-                | b"SV"
-                | b"UL"
-                | b"US"
-                | b"UV"
-        )
+        const BINARY: Vrs = Vrs::of(b"ATFDFLOBODOFOLOVOWSLSSSVULUSUV");
+        BINARY.holds(self)
     }
 
     /// Whether any edition up to 2026c knows these two letters.
@@ -156,6 +100,37 @@ impl Vr {
     #[must_use]
     pub const fn padding(self) -> u8 {
         if self.is_text() && !matches!(&self.0, b"UI") { b' ' } else { 0 }
+    }
+}
+
+/// A set of representations, a bit for each two letters: each element is asked for several times.
+struct Vrs([u64; 11]);
+
+#[expect(clippy::indexing_slicing, reason = "two letters make a number below 676")]
+impl Vrs {
+    /// The representations of this list, which is letters without anything between.
+    const fn of(mut letters: &[u8]) -> Self {
+        let mut bits = [0; 11];
+        while let [first, second, rest @ ..] = letters {
+            let number = Self::number(Vr([*first, *second]));
+            bits[number / 64] |= 1 << (number % 64);
+            letters = rest;
+        }
+        Self(bits)
+    }
+
+    const fn holds(&self, vr: Vr) -> bool {
+        let Vr([first, second]) = vr;
+        let number = Self::number(vr);
+        first.is_ascii_uppercase()
+            && second.is_ascii_uppercase()
+            && self.0[number / 64] >> (number % 64) & 1 == 1
+    }
+
+    /// Which of 676 these letters are; any other bytes are one of them, too.
+    const fn number(Vr([first, second]): Vr) -> usize {
+        let (first, second) = (first.wrapping_sub(b'A') % 26, second.wrapping_sub(b'A') % 26);
+        first as usize * 26 + second as usize
     }
 }
 

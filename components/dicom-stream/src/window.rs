@@ -107,28 +107,28 @@ impl<S: Source> Window<S> {
         if count > HELD_MAXIMUM {
             return Err(ReadError::Held { length: count as u64 });
         }
+        let held = self.base + self.bytes.len() as u64;
+        self.ended |= self.source.length().is_some_and(|length| length <= held);
         if self.ended {
             return Ok(());
         }
-        if self.at > 0 {
+        // As long as there is room the begin stays: a second pass finds all of a small file in memory.
+        if self.base > 0 || self.at + count > CHUNK {
             self.bytes.copy_within(self.at.., 0);
             self.bytes.truncate(self.bytes.len() - self.at);
             self.base += self.at as u64;
             self.at = 0;
         }
+        let count = self.at + count;
         let whole = self.source.length().map_or(CHUNK as u64, |length| length.saturating_sub(self.base));
         let wanted = usize::try_from(whole).map_or(CHUNK, |whole| whole.min(CHUNK)).max(count);
-        let mut filled = self.bytes.len();
-        self.bytes.resize(wanted.max(filled), 0);
-        while filled < count {
-            let more = self.source.read(self.bytes.get_mut(filled..).unwrap_or_default())?;
-            if more == 0 {
+        while self.bytes.len() < count {
+            let missing = wanted - self.bytes.len();
+            if self.source.append(&mut self.bytes, missing)? == 0 {
                 self.ended = true;
                 break;
             }
-            filled += more;
         }
-        self.bytes.truncate(filled);
         Ok(())
     }
 }

@@ -101,21 +101,20 @@ impl<O: Output> Writer<O> {
 
     /// Writes the header of an element whose value follows by [`Writer::raw`].
     pub fn header(&mut self, tag: Tag, vr: Vr, length: u32) {
-        self.buffer.extend_from_slice(&self.encoding.tag_bytes(tag));
+        let [a, b, c, d] = self.encoding.tag_bytes(tag);
+        let [i, j, k, l] = self.encoding.u32_bytes(length);
         if self.encoding == Encoding::ImplicitLittle {
-            self.buffer.extend_from_slice(&self.encoding.u32_bytes(length));
+            self.buffer.extend_from_slice(&[a, b, c, d, i, j, k, l]);
             return;
         }
         match u16::try_from(length) {
             Ok(short) if vr.has_short_length() => {
-                self.buffer.extend_from_slice(&vr.0);
-                self.buffer.extend_from_slice(&self.encoding.u16_bytes(short));
+                let (Vr([e, f]), [g, h]) = (vr, self.encoding.u16_bytes(short));
+                self.buffer.extend_from_slice(&[a, b, c, d, e, f, g, h]);
             }
             _ => {
-                let vr = if vr.has_short_length() { Vr::UN } else { vr };
-                self.buffer.extend_from_slice(&vr.0);
-                self.buffer.extend_from_slice(&[0, 0]);
-                self.buffer.extend_from_slice(&self.encoding.u32_bytes(length));
+                let Vr([e, f]) = if vr.has_short_length() { Vr::UN } else { vr };
+                self.buffer.extend_from_slice(&[a, b, c, d, e, f, 0, 0, i, j, k, l]);
             }
         }
     }
@@ -180,8 +179,8 @@ impl<O: Output> Writer<O> {
     }
 
     fn frame(&mut self, tag: Tag, length: u32) {
-        self.buffer.extend_from_slice(&self.encoding.tag_bytes(tag));
-        self.buffer.extend_from_slice(&self.encoding.u32_bytes(length));
+        let ([a, b, c, d], [e, f, g, h]) = (self.encoding.tag_bytes(tag), self.encoding.u32_bytes(length));
+        self.buffer.extend_from_slice(&[a, b, c, d, e, f, g, h]);
     }
 
     fn flush(&mut self) -> Result<(), O::Error> {

@@ -111,6 +111,23 @@ fn small_writes_are_gathered_and_large_ones_go_straight() {
 }
 
 #[test]
+fn who_gathers_itself_writes_through_behind_what_was_gathered() {
+    let host = Host::new().port("out");
+    let (_, outputs) = host
+        .call(|_, context| {
+            let mut sink = context.open_output("out", "text/plain", &[])?;
+            sink.write(b"first ")?;
+            sink.write_through(b"second ")?;
+            sink.write_through(b"third")?;
+            assert_eq!(sink.written(), 18);
+            sink.finish()
+        })
+        .expect("writes");
+    assert_eq!(host.record().writes, [6, 7, 5]);
+    assert_eq!(outputs[0].bytes, b"first second third");
+}
+
+#[test]
 fn an_unfinished_output_is_discarded() {
     let host = Host::new().port("out");
     let (_, outputs) =
