@@ -125,6 +125,39 @@ pub struct Component {
     /// Findings that it may return. Any other is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<FindingSchema>,
+    /// Words of which its evidence may consist. Any other is refused.
+    #[serde(default, skip_serializing_if = "EvidenceWords::is_empty")]
+    pub evidence: EvidenceWords,
+}
+
+/// The words of which a component's evidence may consist. Evidence stands in the report, so a word that a component
+/// made up at run time would be a way out for what it read.
+///
+/// Two kinds of words need not be listed, because the host knows them: a digest as edition, where it is that of an
+/// asset or a model that the stage is granted or of a setting in JSON; and the note `pseudonym-key-…` with the id of
+/// the key whose pseudonyms the stage is granted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceWords {
+    /// Profiles or recipes followed, for example `ps3.15-basic`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Editions of the data followed, for example `2026c`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub editions: Vec<String>,
+    /// What may have been done, for example `removed`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// Stable remarks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl EvidenceWords {
+    /// Whether no word is listed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A kind of finding that a component may return.

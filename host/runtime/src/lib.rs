@@ -39,5 +39,6 @@ pub use native::{CompileError, NativeError};
 pub use payload::{Output, Payload};
 pub use runtime::{Extension, LoadError, NoExtension, Runtime, RuntimeError};
 pub use stage::{
-    Contract, FindingRule, PseudonymError, Pseudonyms, StageCall, StageComponent, StageFailure, StageReport,
+    Contract, EvidenceRule, FindingRule, PseudonymError, Pseudonyms, StageCall, StageComponent, StageFailure,
+    StageReport,
 };

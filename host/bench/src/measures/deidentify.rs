@@ -120,7 +120,10 @@ struct Sandbox<'a> {
 
 impl Sandbox<'_> {
     fn run(&self, file: &Bytes) -> anyhow::Result<()> {
+        let mut contract = self.bench.contract("dicom-deid")?;
+        contract.evidence.notes.push(format!("pseudonym-key-{}", self.key.key_id()));
         let call = StageCall {
+            contract: Arc::new(contract),
             assets: [(TABLE.parse()?, Payload::memory("text/plain", self.table.clone()))].into(),
             ports: vec!["image".parse()?],
             pseudonyms: Some(Arc::<SiteKey>::clone(&self.key) as Arc<dyn Pseudonyms>),
