@@ -70,7 +70,8 @@ pub struct Measurement {
     pub unit: String,
 }
 
-/// What a stage did, for the record. Counts and stable codes only, never values out of the payload.
+/// What a stage did, for the record. Counts and words that the bundle's manifest lists for the component (`evidence`),
+/// never values out of the payload: the host refuses any other word with the code `guest-evidence`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Evidence {
     /// The profile or recipe followed, for example `ps3.15-basic`.
@@ -79,7 +80,7 @@ pub struct Evidence {
     pub edition: String,
     /// What was done, and how often.
     pub actions: Vec<ActionCount>,
-    /// Remarks, each a stable code in kebab-case.
+    /// Remarks.
     pub notes: Vec<String>,
 }
 

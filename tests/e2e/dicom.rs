@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use martello_tests::{finish, imaging_bundle, json_lines, martello, program, python, root, samples};
 use serde_json::{Value, json};
 
+use crate::rendering::shipped;
+
 struct Run {
     _folder: tempfile::TempDir,
     output: PathBuf,
@@ -186,4 +188,27 @@ fn no_marker_of_an_identity_stands_in_anything_that_may_leave() {
     assert!(searched >= 20, "{searched}");
     let report = fs::read_to_string(run.output.join("report.jsonl")).unwrap();
     assert!(!report.contains("ZZMARK") && !report.contains("2.999.4711"));
+}
+
+/// The words that stand in quotes behind one of `before` in a source of a component.
+fn words_in(source: &str, before: &[&str]) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("components").join(source)).unwrap();
+    let behind =
+        before.iter().flat_map(|before| text.split(&format!("{before}\"")).skip(1).collect::<Vec<_>>());
+    behind.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_bundle_that_ships_lists_every_word_that_its_components_put_into_evidence() {
+    let listed = |component: &str, list: &str| -> BTreeSet<String> {
+        serde_json::from_value(shipped(component, "evidence")[list].clone()).unwrap()
+    };
+    let mut notes = words_in("dicom-deid/src/rewrite.rs", &["note("]);
+    let options = ["::Keep, ", "::Shift, ", "::Clean, ", "::DangerouslyAccept, "];
+    notes.extend(words_in("dicom-deid/src/component.rs", &options));
+    assert_eq!(notes, listed("dicom-deid", "notes"));
+    assert_eq!(words_in("dicom-deid/src/trail.rs", &["=> "]), listed("dicom-deid", "actions"));
+    let mut notes = words_in("dicom-render/src/render.rs", &["notes.insert(", "NO_PIXELS: &str = "]);
+    notes.extend(words_in("dicom-render/src/preview.rs", &["), ", "(voi, "]));
+    assert_eq!(notes, listed("dicom-render", "notes"));
 }

@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 
 /// A bundle that renders as it is told and lets everything out: previews in full size, and tensors by the recipe.
 pub(crate) fn renderer(folder: &Path, recipe: &Value, frames: &str) -> Signed {
-    let shipped = fs::read_to_string(root().join("components/imaging/bundle.toml")).unwrap();
-    let (_, behind) = shipped.split_once("dicom-render.wasm\"\ncodes = [").unwrap();
-    let codes: Vec<&str> = behind.split_once(']').unwrap().0.split('"').skip(1).step_by(2).collect();
+    let (codes, evidence) = (shipped("dicom-render", "codes"), shipped("dicom-render", "evidence"));
     let source = json!({
         "name": "renderer", "version": "0.1.0", "security_version": 1,
         "components": [{ "name": "dicom-render", "file": component("dicom-render").unwrap(), "codes": codes,
+                         "evidence": evidence,
                          "limits": { "memory_bytes": 512 << 20, "compute_ms": 60_000, "wall_ms": 120_000,
                                      "output_bytes": 1 << 30 } }],
         "capabilities": ["dangerously-export-identified"],
@@ -28,6 +27,14 @@ pub(crate) fn renderer(folder: &Path, recipe: &Value, frames: &str) -> Signed {
         },
     });
     signed(folder, &source).unwrap()
+}
+
+/// What the bundle that ships says of a component.
+pub(crate) fn shipped(component: &str, field: &str) -> Value {
+    let source = fs::read_to_string(root().join("components/imaging/bundle.toml")).unwrap();
+    let source: Value = toml::from_str(&source).unwrap();
+    let components = source["components"].as_array().unwrap();
+    components.iter().find(|it| it["name"] == component).unwrap()[field].clone()
 }
 
 /// The recipe of the model that ships.

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::nn::NnError;
-use crate::{Fault, Level, Outcome, Stage, Tensor, TensorView};
+use crate::{Evidence, Fault, Level, Outcome, Stage, Tensor, TensorView};
 
 /// Runs a mock model: tensors by input name in, tensors by output name out.
 pub type Model = dyn Fn(&[(&str, TensorView<'_>)]) -> Result<Vec<(String, Tensor)>, NnError>;
@@ -35,6 +35,7 @@ pub(crate) struct State {
     pseudonym_key: Option<Vec<u8>>,
     read_failure: Option<(u64, Fault)>,
     output_limit: Option<u64>,
+    evidence: Option<BTreeMap<String, BTreeSet<String>>>,
     models: BTreeMap<String, Rc<Model>>,
     record: RefCell<Record>,
 }
@@ -104,6 +105,7 @@ impl Host {
             pseudonym_key: Some(DEFAULT_KEY.to_vec()),
             read_failure: None,
             output_limit: None,
+            evidence: None,
             models: BTreeMap::new(),
             record: RefCell::default(),
         }))
@@ -174,6 +176,18 @@ impl Host {
         self.with(|state| state.output_limit = Some(bytes))
     }
 
+    /// Words that the manifest lists for the evidence, under `profiles`, `editions`, `actions` or `notes`. After the
+    /// first call, [`run`](Self::run) fails with [`Fault::Internal`] and the code `guest-evidence` at a word that is not
+    /// listed, as the device does; before it, every word passes. A digest passes as edition, and the note of the
+    /// pseudonyms' key always.
+    #[must_use]
+    pub fn evidence(self, list: &str, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned());
+        self.with(|state| {
+            state.evidence.get_or_insert_default().entry(list.to_owned()).or_default().extend(words);
+        })
+    }
+
     /// A model that is granted.
     #[must_use]
     pub fn model(
@@ -187,9 +201,13 @@ impl Host {
     /// Runs a stage on the payload and gives what it returned and what it wrote.
     ///
     /// # Errors
-    /// The stage's fault.
+    /// The stage's fault, or `guest-evidence`, see [`Self::evidence`].
     pub fn run<S: Stage>(&self) -> Result<(Outcome, Vec<MockOutput>), Fault> {
-        self.call(S::process)
+        self.call(|input, context| {
+            let outcome = S::process(input, context)?;
+            self.0.check_evidence(outcome.evidence.as_ref())?;
+            Ok(outcome)
+        })
     }
 
     /// As [`Self::run`], for a function or a closure.
@@ -216,6 +234,29 @@ impl Host {
     fn with(mut self, change: impl FnOnce(&mut State)) -> Self {
         change(Rc::make_mut(&mut self.0));
         self
+    }
+}
+
+impl State {
+    fn check_evidence(&self, evidence: Option<&Evidence>) -> Result<(), Fault> {
+        let (Some(listed), Some(evidence)) = (&self.evidence, evidence) else { return Ok(()) };
+        let key = self.pseudonym_key.as_ref().map(|key| format!("pseudonym-key-{}", pseudonyms::key_id(key)));
+        let said = [("profiles", &evidence.profile), ("editions", &evidence.edition)].into_iter();
+        let said = said.filter(|(_, word)| !word.is_empty());
+        let said = said.chain(evidence.actions.iter().map(|action| ("actions", &action.action)));
+        for (list, word) in said.chain(evidence.notes.iter().map(|note| ("notes", note))) {
+            let known = match list {
+                "editions" => word.starts_with("sha256:"),
+                "notes" => Some(word) == key.as_ref(),
+                _ => false,
+            };
+            if !known && !listed.get(list).is_some_and(|words| words.contains(word)) {
+                let text =
+                    format!("guest-evidence: `{word}` is not listed: see `components.evidence.{list}`");
+                return Err(Fault::internal(text));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -315,3 +315,30 @@ fn nothing_out_of_a_payload_shows_in_a_debug_print() {
     let tensor = Tensor::new(&[1], &[77_u8]).expect("fits");
     assert_eq!(format!("{tensor:?}"), "u8[1]");
 }
+
+struct Tells;
+
+impl crate::Stage for Tells {
+    fn process(_: &crate::Payload, context: &crate::Context) -> Result<crate::Outcome, Fault> {
+        let word = |name: &str| context.setting(name).unwrap_or_default();
+        Ok(crate::Outcome::empty().with_evidence(crate::Evidence {
+            profile: word("profile"),
+            edition: format!("sha256:{}", "0".repeat(64)),
+            actions: vec![crate::ActionCount { action: word("action"), count: 1 }],
+            notes: vec![format!("pseudonym-key-{}", context.pseudonyms().key_id())],
+        }))
+    }
+}
+
+#[test]
+fn a_word_of_evidence_that_was_not_listed_is_refused_once_any_was() {
+    let host = Host::new().setting("profile", "p").setting("action", "a");
+    assert!(host.run::<Tells>().is_ok());
+    let some = host.evidence("actions", &["a"]);
+    let fault = some.run::<Tells>().expect_err("the profile is not listed");
+    assert_eq!(fault.code(), Some("guest-evidence"));
+    assert!(fault.text().contains("`p`") && fault.text().contains("components.evidence.profiles"), "{fault}");
+    let all = some.evidence("profiles", &["o", "p"]);
+    assert!(all.run::<Tells>().is_ok());
+    assert!(all.setting("action", "b").run::<Tells>().is_err());
+}

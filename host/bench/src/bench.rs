@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use martello_bundle::VerifiedBundle;
-use martello_runtime::{ImportGrants, NoExtension, Runtime, RuntimeConfig, StageComponent};
+use martello_bundle::manifest::EvidenceWords;
+use martello_runtime::{
+    Contract, EvidenceRule, ImportGrants, NoExtension, Runtime, RuntimeConfig, StageComponent,
+};
 use martello_vocab::{Limits, Name};
 
 use crate::sampling::Rounds;
@@ -142,6 +145,17 @@ impl Bench {
         let bytes = self.component(name)?;
         let bundle = martello_bundle::ephemeral(name_in_bundle.clone(), bytes.into(), limits, Vec::new())?;
         Ok((bundle, name_in_bundle))
+    }
+
+    /// What a component may say, as the bundle that ships has it.
+    pub(crate) fn contract(&self, component: &str) -> anyhow::Result<Contract> {
+        let path = existing(self.places.root.join("components/imaging/bundle.toml"))?;
+        let source: toml::Table = toml::from_str(&std::fs::read_to_string(&path)?)?;
+        let mut components = source.get("components").and_then(toml::Value::as_array).into_iter().flatten();
+        let words = components.find(|it| it.get("name").and_then(toml::Value::as_str) == Some(component));
+        let words = words.and_then(|it| it.get("evidence")).context("the bundle lists no evidence")?;
+        let EvidenceWords { profiles, editions, actions, notes } = words.clone().try_into()?;
+        Ok(Contract { evidence: EvidenceRule { profiles, editions, actions, notes }, ..Contract::default() })
     }
 
     /// A component in a sandbox of its own.

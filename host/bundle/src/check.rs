@@ -7,7 +7,9 @@ use martello_trust::canonical::Numbers;
 use martello_trust::{Pins, Role, SignedDocument, Timestamp};
 use martello_vocab::{ByteCount, Digest, LimitsError, Name};
 
-use crate::manifest::{Component, Golden, GoldenTensor, Manifest, Model, PinnedFile, Stage, TensorSchema};
+use crate::manifest::{
+    Asset, Component, EvidenceWords, Golden, GoldenTensor, Manifest, Model, PinnedFile, Stage, TensorSchema,
+};
 
 /// The format version that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -120,6 +122,11 @@ impl Manifest {
         self.models.iter().find(|model| model.name == *name)
     }
 
+    /// The asset of this name.
+    pub fn asset(&self, name: &Name) -> Option<&Asset> {
+        self.assets.iter().find(|asset| asset.name == *name)
+    }
+
     /// The stage of this name.
     pub fn stage(&self, name: &Name) -> Option<&Stage> {
         self.pipeline.stages.iter().find(|stage| stage.name == *name)
@@ -205,6 +212,7 @@ impl Manifest {
                 bound(place("number of measurements"), finding.measurements.len(), 0, 256)?;
                 unique("measurement", finding.measurements.iter())?;
             }
+            check_evidence(&component.name, &component.evidence)?;
         }
         Ok(())
     }
@@ -293,6 +301,32 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+fn check_evidence(component: &Name, words: &EvidenceWords) -> Checked {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_/".contains(&byte);
+    for (what, words, is_word) in [
+        ("evidence.profiles", &words.profiles, None),
+        ("evidence.editions", &words.editions, None),
+        ("evidence.actions", &words.actions, Some(is_code as fn(&str) -> bool)),
+        ("evidence.notes", &words.notes, Some(is_code as _)),
+    ] {
+        let place = format!("{what} of component `{component}`");
+        bound(format!("number of {place}"), words.len(), 0, 256)?;
+        unique(what, words.iter())?;
+        for word in words {
+            match is_word {
+                Some(is_word) if !is_word(word) => {
+                    return Err(form(&place, "one is not 1 to 64 lower-case words joined by hyphens"));
+                }
+                None if !(1..=64).contains(&word.len()) || !word.bytes().all(fits) => {
+                    return Err(form(&place, "one is not 1 to 64 lower-case letters, digits and `.-_/`"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_model(model: &Model) -> Checked {

@@ -61,6 +61,13 @@ fn every_broken_rule_is_refused() {
         ("/components/0/codes/-", json!("a--b")),
         ("/components/0/findings/0/labels", json!(["good", "good"])),
         ("/components/0/findings/-", json!({ "kind": "quality" })),
+        ("/components/0/evidence", json!({ "words": ["removed"] })),
+        ("/components/0/evidence", json!({ "profiles": [""] })),
+        ("/components/0/evidence", json!({ "profiles": ["Doe^John"] })),
+        ("/components/0/evidence", json!({ "editions": ["x".repeat(65)] })),
+        ("/components/0/evidence", json!({ "editions": ["2026c", "2026c"] })),
+        ("/components/0/evidence", json!({ "actions": ["ps3.15"] })),
+        ("/components/0/evidence", json!({ "notes": vec!["a"; 257] })),
         ("/components/0/file", json!("t.txt")),
         ("/components/0/file", json!("missing.wasm")),
         ("/components/0/digest", json!("sha256:00")),
@@ -109,6 +116,25 @@ fn every_broken_rule_is_refused() {
         let shown = value.to_string();
         assert!(with(pointer, value).is_err(), "{pointer} = {}", &shown[..shown.len().min(80)]);
     }
+}
+
+#[test]
+fn words_of_evidence_stand_in_the_manifest_as_the_source_has_them_and_need_not_be_there() {
+    let words =
+        json!({ "profiles": ["ps3.15-basic"], "editions": ["2026c", "a/b_c"], "actions": ["uid-mapped"] });
+    let mut source = source();
+    assert!(draft(source.clone()).unwrap().manifest().components[0].evidence.is_empty());
+    source["components"][0]["evidence"] = words.clone();
+    let manifest = serde_json::to_value(&**draft(source).unwrap().manifest()).unwrap();
+    assert_eq!(manifest["components"][0]["evidence"], words);
+}
+
+#[test]
+fn a_manifest_names_its_fields_that_nothing_enforces_yet() {
+    let mut manifest = Manifest::clone(draft(source()).unwrap().manifest());
+    assert_eq!(manifest.not_enforced(), ["security_version", "min_rollback_to", "compat", "health"]);
+    (manifest.min_rollback_to, manifest.compat, manifest.health) = (None, None, None);
+    assert_eq!(manifest.not_enforced(), ["security_version"]);
 }
 
 #[test]

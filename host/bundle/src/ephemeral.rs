@@ -7,7 +7,7 @@ use bytes::Bytes;
 use martello_trust::{KeyError, Role, RootDocument, SigningKey, Timestamp, TrustError, TrustRoot};
 use martello_vocab::{ByteCount, Digest, Limits, Name};
 
-use crate::manifest::{Component, Manifest, Model, Pipeline, Stage};
+use crate::manifest::{Component, EvidenceWords, Manifest, Model, Pipeline, Stage};
 use crate::{BundleError, ComponentError, Draft, DraftError, Interfaces, SCHEMA, VerifiedBundle, open};
 
 /// A model to go with an ephemeral component.
@@ -81,6 +81,7 @@ pub fn ephemeral(
         limits,
         codes: Vec::new(),
         findings: Vec::new(),
+        evidence: EvidenceWords::default(),
     };
     let manifest = Manifest {
         schema: SCHEMA,

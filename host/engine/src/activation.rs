@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use martello_bundle::manifest::{Component, Grant, Manifest, Model, Stage};
+use martello_bundle::manifest::{Component, EvidenceWords, Grant, Manifest, Model, Stage};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_inference::{GoldenCase, Inference, InferenceConfig, LoadedModel, ModelError};
 use martello_pipeline::{Plan, PlanError};
 use martello_runtime::{
-    Contract, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime, RuntimeConfig,
-    RuntimeError, StageComponent,
+    Contract, EvidenceRule, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime,
+    RuntimeConfig, RuntimeError, StageComponent,
 };
 use martello_vocab::{Digest, Name};
 use serde_json::json;
@@ -200,10 +200,12 @@ impl Parts<'_> {
             .grants
             .contains(&Grant::Pseudonyms)
             .then(|| Arc::<SiteKey>::clone(self.site_key) as Arc<dyn Pseudonyms>);
+        let settings = self.settings(stage)?;
+        let contract = self.contract(component, stage, &settings);
         Ok(ActiveStage {
             name: stage.name.clone(),
-            settings: self.settings(stage)?,
-            contract: Arc::new(self.contract(component, stage)),
+            settings,
+            contract: Arc::new(contract),
             component: loaded.clone(),
             ports: stage.ports.clone(),
             deidentifies: stage.grants.contains(&Grant::Deidentify),
@@ -243,7 +245,7 @@ impl Parts<'_> {
         Ok(settings)
     }
 
-    fn contract(&self, component: &Component, stage: &Stage) -> Contract {
+    fn contract(&self, component: &Component, stage: &Stage, settings: &BTreeMap<Name, String>) -> Contract {
         let of_models = || {
             let models = stage.models.iter().filter_map(|name| self.manifest.model(name));
             models.flat_map(|model| model.labels.iter().cloned()).collect()
@@ -253,8 +255,29 @@ impl Parts<'_> {
             labels: if schema.labels.is_empty() { of_models() } else { schema.labels.clone() },
             measurements: schema.measurements.clone(),
         });
-        Contract { codes: component.codes.clone(), findings: findings.collect() }
+        let EvidenceWords { profiles, mut editions, actions, mut notes } = component.evidence.clone();
+        // What nobody lists when packing, because it is not known then or is written down already.
+        let assets = stage.assets.iter().filter_map(|name| Some(self.manifest.asset(name)?.digest));
+        let models = stage.models.iter().filter_map(|name| Some(self.manifest.model(name)?.digest));
+        let settings = settings.values().filter_map(|text| digest_of_json(text));
+        editions.extend(assets.chain(models).chain(settings).map(|digest| digest.to_string()));
+        if stage.grants.contains(&Grant::Pseudonyms) {
+            notes.push(format!("pseudonym-key-{}", self.site_key.key_id()));
+        }
+        Contract {
+            codes: component.codes.clone(),
+            findings: findings.collect(),
+            evidence: EvidenceRule { profiles, editions, actions, notes },
+        }
     }
+}
+
+/// The digest by which a component names a setting that is a JSON object, for example a recipe: that of the object
+/// written without blanks, keys sorted. None where the setting is none.
+fn digest_of_json(setting: &str) -> Option<Digest> {
+    let mut value: serde_json::Value = serde_json::from_str(setting).ok()?;
+    value.sort_all_objects();
+    value.is_object().then(|| Digest::of(value.to_string().as_bytes()))
 }
 
 /// Whether inputs of folders may go into the pipeline: they are taken as DICOM, and any bytes may be DICOM.

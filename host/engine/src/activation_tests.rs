@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 use martello_bundle::manifest::{
-    Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
+    Asset, Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
 };
 use martello_bundle::{Draft, EphemeralModel, VerifiedBundle, ephemeral, ephemeral_of};
 use martello_vocab::{ByteCount, Digest, Limits};
@@ -102,4 +102,47 @@ fn a_pipeline_that_takes_no_dicom_is_not_run_over_folders_of_it() {
     let draft = Draft::new(manifest.validate().unwrap(), blobs).unwrap();
     let refused = device(state.path(), ByteCount(0)).activate(&ephemeral_of(draft).unwrap()).unwrap_err();
     assert!(matches!(refused, ActivationError::Accepts), "{refused:?}");
+}
+
+#[test]
+fn evidence_may_name_what_the_stage_was_given_and_nothing_else_beside_the_words_of_the_manifest() {
+    let state = tempfile::tempdir().unwrap();
+    let device = device(state.path(), ByteCount::mebibytes(1));
+    let mut manifest = Manifest::clone(bundle().manifest());
+    let digest = |byte: &str| format!("sha256:{}", byte.repeat(32)).parse::<Digest>().unwrap();
+    for (name, byte) in [("granted", "0a"), ("other", "0b")] {
+        let asset = Asset {
+            name: name.parse().unwrap(),
+            digest: digest(byte),
+            size: ByteCount(1),
+            media_type: "text/plain".to_owned(),
+        };
+        manifest.assets.push(asset);
+    }
+    manifest.components[0].evidence.editions.push("2026c".to_owned());
+    let stage = &mut manifest.pipeline.stages[0];
+    stage.assets.push("granted".parse().unwrap());
+    stage.settings.insert(
+        "recipe".parse().unwrap(),
+        r#"{ "b": [1.5, 1e-4], "a": { "d": null, "c": 1.0 } }"#.to_owned(),
+    );
+    stage.settings.insert("plain".parse().unwrap(), "1.5".to_owned());
+    let contract = |manifest: &Manifest| {
+        let parts = Parts {
+            manifest,
+            components: BTreeMap::new(),
+            models: BTreeMap::new(),
+            assets: BTreeMap::new(),
+            site_key: &device.site_key,
+        };
+        let stage = &manifest.pipeline.stages[0];
+        parts.contract(&manifest.components[0], stage, &stage.settings).evidence
+    };
+    let recipe = Digest::of(br#"{"a":{"c":1.0,"d":null},"b":[1.5,0.0001]}"#);
+    let given = [digest("0a"), Digest::of(AFFINE), recipe].map(|digest| digest.to_string());
+    let found = contract(&manifest);
+    assert_eq!(found.editions, ["2026c", &given[0], &given[1], &given[2]]);
+    assert!(found.notes.is_empty());
+    manifest.pipeline.stages[0].grants.push(Grant::Pseudonyms);
+    assert_eq!(contract(&manifest).notes, [format!("pseudonym-key-{}", device.site_key.key_id())]);
 }

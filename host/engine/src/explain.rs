@@ -100,6 +100,11 @@ pub const ALL: &[Explanation] = &[
         "report it to the component's publisher",
     ),
     host(
+        code::GUEST_EVIDENCE,
+        "the component put a word into its evidence that the manifest does not list",
+        "add it to `components.evidence` in the bundle's source and sign it again; the log at level debug says which word to which list",
+    ),
+    host(
         code::HOST_FAULT,
         "the host itself failed while it served the component",
         "see the log for what failed, then run again; report it if it comes back",

@@ -33,11 +33,12 @@ pub use engine::engine_config;
 pub use guest::Guest;
 pub use http::{HttpComponent, HttpConfig, HttpFailure, serve};
 pub use imports::{ImportGrant, ImportGrants, ImportRefusal};
-pub use log::{GuestLog, LONGEST_LINE, LogLevel, TracingLog};
+pub use log::{GuestLog, LINE_OVERHEAD, LONGEST_LINE, LogLevel, TracingLog};
 pub use meter::Usage;
 pub use native::{CompileError, NativeError};
 pub use payload::{Output, Payload};
 pub use runtime::{Extension, LoadError, NoExtension, Runtime, RuntimeError};
 pub use stage::{
-    Contract, FindingRule, PseudonymError, Pseudonyms, StageCall, StageComponent, StageFailure, StageReport,
+    Contract, EvidenceRule, FindingRule, PseudonymError, Pseudonyms, StageCall, StageComponent, StageFailure,
+    StageReport,
 };

@@ -12,6 +12,10 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// The longest line, in bytes (`martello:pipeline/log`).
 pub const LONGEST_LINE: usize = 4 << 10;
 
+/// What a line costs beside its own bytes: about what stands around it in the log (time, level, target, the id of the
+/// job). Without it a guest that writes lines of one byte would fill the log with some hundred times its budget.
+pub const LINE_OVERHEAD: u64 = 192;
+
 /// What a guest may put into a standard stream at once.
 const STREAM_PERMIT: usize = 64 << 10;
 
@@ -93,7 +97,8 @@ impl BudgetedLog {
         self.line(level, &format!("{}: {}", cut(context), cut(message)));
     }
 
-    /// Writes out unfinished lines. Returns the bytes kept and the number of lines dropped.
+    /// Writes out unfinished lines. Returns the bytes kept, with what stands around each line, and the number of lines
+    /// dropped.
     pub(crate) fn finish(&self) -> (ByteCount, u64) {
         let mut state = self.state();
         for stream in [Stream::Output, Stream::Error] {
@@ -118,7 +123,7 @@ impl State {
         if line.is_empty() {
             return;
         }
-        let after = self.kept.saturating_add(line.len() as u64);
+        let after = self.kept.saturating_add(LINE_OVERHEAD).saturating_add(line.len() as u64);
         if after > self.budget {
             self.dropped = self.dropped.saturating_add(1);
             return;
@@ -277,12 +282,43 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_budget_are_dropped_and_counted() {
-        let (recorded, log) = log(10);
+        let (recorded, log) = log(2 * (5 + LINE_OVERHEAD));
         for _ in 0..4 {
             log.line(LogLevel::Info, "12345");
         }
         assert_eq!(recorded.0.lock().unwrap().len(), 2);
-        assert_eq!(log.finish(), (ByteCount(10), 2));
+        assert_eq!(log.finish(), (ByteCount(2 * (5 + LINE_OVERHEAD)), 2));
+    }
+
+    /// Counts what the host's own formats make of the lines.
+    #[test]
+    fn a_budget_of_lines_of_one_byte_is_hardly_more_in_the_log_than_the_budget() {
+        #[derive(Clone, Default)]
+        struct Written(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let budget = 64 << 10;
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let sink = TracingLog { trace: "0123456789abcdef0123456789abcdef".to_owned() };
+            let log = BudgetedLog::new(Arc::new(sink), ByteCount(budget), LogLevel::Debug);
+            for _ in 0..budget {
+                log.line(LogLevel::Info, "x");
+            }
+            assert!(log.finish().1 > budget / 2);
+        });
+        let bytes = written.0.lock().unwrap().len() as u64;
+        assert!(bytes > budget / 2 && bytes <= budget, "{bytes}");
     }
 
     #[test]
@@ -296,13 +332,13 @@ mod tests {
 
     #[test]
     fn a_context_stands_before_its_line_and_counts_and_is_cut_with_it() {
-        let (recorded, log) = log(LONGEST_LINE as u64 + 11);
+        let (recorded, log) = log(LONGEST_LINE as u64 + 11 + 2 * LINE_OVERHEAD);
         log.line_within(LogLevel::Info, "store", "o\npen");
         log.line_within(LogLevel::Info, &"c".repeat(10 << 20), &"m".repeat(10 << 20));
         let lines = recorded.0.lock().unwrap();
         assert_eq!(lines[0], "store: o pen");
         assert_eq!(lines.len(), 1, "the second is one byte too long for what is left");
-        assert_eq!(log.finish(), (ByteCount(12), 1));
+        assert_eq!(log.finish(), (ByteCount(12 + LINE_OVERHEAD), 1));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Usage {
     pub memory: ByteCount,
     /// Crossings from the guest to the host: host functions, and growth of memories and tables.
     pub host_calls: u64,
-    /// Bytes of log lines kept.
+    /// Bytes of log lines kept, with what the host puts around each.
     pub log: ByteCount,
     /// Log lines dropped because the budget was used up.
     pub log_lines_dropped: u64,

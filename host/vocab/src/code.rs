@@ -87,6 +87,8 @@ pub const GUEST_HOST_CALLS: &str = "guest-host-calls";
 pub const GUEST_HANDLES: &str = "guest-handles";
 /// The guest returned something that its contract forbids (too many findings, an undeclared port, a bad number).
 pub const GUEST_CONTRACT: &str = "guest-contract";
+/// The guest put a word into its evidence that the manifest does not list (`evidence` of the component).
+pub const GUEST_EVIDENCE: &str = "guest-evidence";
 /// The device could not read the input.
 pub const INPUT_UNREADABLE: &str = "input-unreadable";
 /// The input is larger than the device takes.

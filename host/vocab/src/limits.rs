@@ -51,7 +51,7 @@ pub struct Limits {
     pub compute_ms: u64,
     /// Time from the call to its end, host waits included. Default 10 s.
     pub wall_ms: u64,
-    /// Bytes of log lines. Default 64 KiB.
+    /// Bytes of log lines, each with 192 for what the host puts around it. Default 64 KiB.
     pub log_bytes: ByteCount,
     /// Bytes written into sinks, and of the outputs' media types and attributes. Default 64 MiB.
     pub output_bytes: ByteCount,

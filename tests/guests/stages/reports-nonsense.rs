@@ -1,4 +1,4 @@
-//! Returns findings that its manifest does not allow; the setting `what` says which.
+//! Returns findings and evidence that its manifest does not allow; the setting `what` says which.
 
 use guests::{Fault, Outcome, Payload, Stage, host, types};
 
@@ -11,6 +11,16 @@ impl Stage for Reports {
             // The refusal is ignored, as a guest in search of a way out would.
             let _ = host::open_output("elsewhere", "text/plain", &[]);
             return Ok(guests::nothing());
+        }
+        if let Some(field) = what.strip_prefix("evidence-") {
+            let word = |own: &str, usual: &str| if field == own { "doe-john" } else { usual }.to_owned();
+            let evidence = types::Evidence {
+                profile: word("profiles", "echo"),
+                edition: word("editions", "1"),
+                actions: vec![types::ActionCount { action: word("actions", "copied"), count: 1 }],
+                notes: if field == "notes" { vec![word("notes", "")] } else { Vec::new() },
+            };
+            return Ok(Outcome { findings: Vec::new(), evidence: Some(evidence) });
         }
         let finding = || types::Finding {
             kind: if what == "kind" { "surprise" } else { "size" }.to_owned(),

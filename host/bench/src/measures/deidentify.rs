@@ -10,7 +10,7 @@ use dicom_deid::Deidentifier;
 use martello_engine::SiteKey;
 use martello_guest_sdk::mock;
 use martello_runtime::{
-    NoExtension, Payload, Pseudonyms, StageCall, StageComponent, StageFailure, StageReport,
+    Contract, NoExtension, Payload, Pseudonyms, StageCall, StageComponent, StageFailure, StageReport,
 };
 use martello_vocab::Limits;
 use tokio::task::{JoinError, JoinSet};
@@ -42,11 +42,15 @@ pub(crate) fn measure() -> Measure {
 fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
     let table =
         Bytes::from_owner(Bench::read(&bench.places.root.join("components/dicom-deid/table/table.txt"))?);
+    let key = Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?);
+    let mut contract = bench.contract("dicom-deid")?;
+    contract.evidence.notes.push(format!("pseudonym-key-{}", key.key_id()));
     let sandbox = Sandbox {
         bench,
         stage: bench.stage("dicom-deid", &Limits::default())?,
         table: table.clone(),
-        key: Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?),
+        key,
+        contract: Arc::new(contract),
     };
     // Files that are refused end early and would flatter both sides.
     let files: Vec<Bytes> = small_files(bench)?
@@ -121,6 +125,7 @@ struct Sandbox<'a> {
     stage: StageComponent<NoExtension>,
     table: Bytes,
     key: Arc<SiteKey>,
+    contract: Arc<Contract>,
 }
 
 impl Sandbox<'_> {
@@ -144,6 +149,7 @@ impl Sandbox<'_> {
 
     fn call(&self, file: &Bytes) -> anyhow::Result<StageCall<()>> {
         Ok(StageCall {
+            contract: Arc::clone(&self.contract),
             assets: [(TABLE.parse()?, Payload::memory("text/plain", self.table.clone()))].into(),
             ports: vec!["image".parse()?],
             pseudonyms: Some(Arc::<SiteKey>::clone(&self.key) as Arc<dyn Pseudonyms>),

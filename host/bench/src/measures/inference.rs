@@ -137,7 +137,7 @@ impl<'a> Setup<'a> {
                 .map(|run| format!("run-{run}").parse())
                 .collect::<Result<_, _>>()?,
         };
-        let contract = Arc::new(Contract { codes: Vec::new(), findings: vec![rule] });
+        let contract = Arc::new(Contract { findings: vec![rule], ..Contract::default() });
         Ok(Self { bench, bench_model, name, model, stage, payload, tensor, contract, limits })
     }
 

@@ -1,10 +1,11 @@
 //! Normalising a large image in the sandbox against the same code natively.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
 use bytes::Bytes;
-use dicom_render::Render;
+use dicom_render::{Recipe, Render};
 use martello_guest_sdk::mock;
 use martello_runtime::{NoExtension, Payload, StageCall, StageComponent};
 use martello_vocab::{ByteCount, Limits};
@@ -49,7 +50,10 @@ fn timed(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Vec<Durati
 }
 
 fn in_sandbox(bench: &Bench, stage: &StageComponent<NoExtension>, image: &Bytes) -> anyhow::Result<()> {
+    let mut contract = bench.contract("dicom-render")?;
+    contract.evidence.editions.push(Recipe::read(RECIPE)?.hash().to_owned());
     let call = StageCall {
+        contract: Arc::new(contract),
         settings: [("recipe".parse()?, RECIPE.to_owned()), ("outputs".parse()?, "tensor".to_owned())].into(),
         ports: vec!["tensor".parse()?],
         ..StageCall::new(Payload::memory(DICOM, image.clone()), (), "bench")

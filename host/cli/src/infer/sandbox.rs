@@ -101,7 +101,7 @@ pub(super) fn run(
     let record = state.record();
     let mut call = StageCall::new(Payload::memory("application/octet-stream", Bytes::new()), state, "infer");
     call.ports = vec!["output".parse().context("naming the port")?];
-    call.contract = Arc::new(Contract { codes: codes(), findings: Vec::new() });
+    call.contract = Arc::new(Contract { codes: codes(), ..Contract::default() });
     call.settings = settings(&model_name, inputs.len(), repeat)?;
     for (index, (name, tensor)) in inputs.iter().enumerate() {
         let asset = format!("input-{index}").parse().context("naming an input")?;

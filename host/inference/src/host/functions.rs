@@ -219,7 +219,9 @@ impl NnState {
         let model = describe(bytes, digest, placement)?;
         let loaded =
             inference.load_bytes(&Bytes::copy_from_slice(bytes), digest, &model).map_err(|error| {
-                tracing::warn!(%error, "model of a guest is refused");
+                tracing::warn!(model = %digest, "model of a guest is refused");
+                // Whoever makes a model names its parts.
+                tracing::debug!(model = %digest, %error, "why it is refused");
                 model_refusal(&error)
             })?;
         let model = Arc::new(loaded);

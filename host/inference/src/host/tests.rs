@@ -410,6 +410,38 @@ async fn the_words_of_a_backend_are_not_in_the_log_that_operators_see() {
     assert!(!log.contains("4711"), "{log}");
 }
 
+/// ONNX Runtime writes a log of its own, in which an index that is out of range stands as the guest gave it.
+#[cfg(feature = "onnxruntime")]
+#[tokio::test]
+async fn a_value_of_a_tensor_is_not_in_the_log_where_onnx_runtime_tells_of_it() {
+    let log = Arc::<Mutex<String>>::default();
+    tracing::subscriber::set_global_default(Loud(Arc::clone(&log))).unwrap();
+    let Some(inference) = crate::testing::accelerated() else { return };
+    let mut guest = Guest::with(load(&inference, "picks", Backend::Onnxruntime).unwrap());
+    let bytes = 4711_i64.to_le_bytes().to_vec();
+    let tensor = HostTensor::new(&mut guest.state, vec![1], TensorType::I64, bytes).unwrap();
+    let computed = guest.compute(vec![("x", tensor)]).await;
+    assert_eq!(guest.error(computed).0, ErrorCode::RuntimeError);
+    let log = log.lock().unwrap();
+    assert!(log.contains("ONNX Runtime tells of an error"), "{log}");
+    assert!(!log.contains("4711"), "{log}");
+}
+
+#[test]
+fn what_a_backend_says_of_a_guests_own_model_is_not_in_the_log_that_operators_see() {
+    let log = Arc::<Mutex<String>>::default();
+    tracing::subscriber::set_global_default(Loud(Arc::clone(&log))).unwrap();
+    // Whoever makes a model gives its parts their names.
+    let model = String::from_utf8_lossy(&file("unsupported")).into_owned();
+    assert!(model.contains("Nonesuch"));
+    let mut state = NnState::new([], &Limits::default()).dangerously_load_guest_models(builtin());
+    let loaded = state.load(vec![file("unsupported")], GraphEncoding::Onnx, ExecutionTarget::Cpu).unwrap();
+    assert!(loaded.is_err());
+    let log = log.lock().unwrap();
+    assert!(log.contains("model of a guest is refused"), "{log}");
+    assert!(!log.contains("Nonesuch"), "{log}");
+}
+
 #[tokio::test]
 async fn a_real_model_is_stopped_between_two_operators() {
     let mut guest = Guest::of_file("slow");

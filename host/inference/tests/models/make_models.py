@@ -127,6 +127,13 @@ def external():
     (HERE / "external.onnx").write_bytes(model.SerializeToString())
 
 
+def picks():
+    """Takes elements by their numbers: an index out of range stands in a backend's words."""
+    table = numpy_helper.from_array(np.array([1, 2, 3], np.float32), "table")
+    node = helper.make_node("Gather", ["table", "x"], ["y"], axis=0)
+    save("picks", [node], [info("x", T.INT64, [1])], [info("y", T.FLOAT, [1])], [table])
+
+
 if __name__ == "__main__":
     affine()
     convnet("convnet_f32", T.FLOAT, np.float32, 1)
@@ -145,3 +152,4 @@ if __name__ == "__main__":
     large()
     grows()
     external()
+    picks()

@@ -1,7 +1,7 @@
 //! What a stage may return: the signed manifest's word against the guest's.
 
 use martello_pipeline::{ActionCount, Evidence, Finding, Measurement, Score};
-use martello_vocab::{Digest, Name};
+use martello_vocab::{Code, Name, code};
 
 use super::bindings::martello::pipeline::types as wit;
 
@@ -10,11 +10,8 @@ const MOST_SCORES: usize = 4096;
 const MOST_MEASUREMENTS: usize = 256;
 const MOST_ACTIONS: usize = 256;
 const MOST_NOTES: usize = 256;
-const LONGEST_WORD: usize = 64;
-/// The longest profile or edition.
-const LONGEST_TITLE: usize = 32;
-/// The most digits in a row in a profile or an edition: a year, and no date of birth or number of a patient.
-const MOST_DIGITS: usize = 4;
+/// What is shown of a word that is not listed.
+const LONGEST_SHOWN: usize = 64;
 /// Units of measurements, in UCUM (sections 4 and 5). It is a list because UCUM lets any text stand in braces; a new
 /// unit is added here.
 const UNITS: &[&str] = &[
@@ -108,6 +105,40 @@ pub struct Contract {
     pub codes: Vec<String>,
     /// Findings that it may return.
     pub findings: Vec<FindingRule>,
+    /// Words of which its evidence may consist.
+    pub evidence: EvidenceRule,
+}
+
+/// The words of which a stage's evidence may consist: those that the manifest lists and those that the host itself
+/// knows. Any other could be a name or a number out of a payload, on its way into the report.
+#[derive(Debug, Clone, Default)]
+pub struct EvidenceRule {
+    /// Profiles. No profile may always be said.
+    pub profiles: Vec<String>,
+    /// Editions. No edition may always be said.
+    pub editions: Vec<String>,
+    /// Actions.
+    pub actions: Vec<String>,
+    /// Notes.
+    pub notes: Vec<String>,
+}
+
+/// Why an outcome is refused. The text is for the local log alone: it may hold words of the guest's.
+#[derive(Debug)]
+pub(super) enum Undeclared {
+    /// A finding, or more than there may be.
+    Outcome(String),
+    /// A word of the evidence.
+    Evidence(String),
+}
+
+impl Undeclared {
+    pub(super) fn into_parts(self) -> (Code, String) {
+        match self {
+            Self::Outcome(detail) => (Code::of(code::GUEST_CONTRACT), detail),
+            Self::Evidence(detail) => (Code::of(code::GUEST_EVIDENCE), detail),
+        }
+    }
 }
 
 /// A kind of finding that a stage may return.
@@ -126,13 +157,15 @@ impl Contract {
         &self,
         outcome: wit::Outcome,
         most_findings: u32,
-    ) -> Result<(Vec<Finding>, Option<Evidence>), String> {
-        if outcome.findings.len() as u64 > u64::from(most_findings) {
-            return Err(format!("{} findings, {most_findings} are allowed", outcome.findings.len()));
+    ) -> Result<(Vec<Finding>, Option<Evidence>), Undeclared> {
+        let count = outcome.findings.len();
+        if count as u64 > u64::from(most_findings) {
+            return Err(Undeclared::Outcome(format!("{count} findings, {most_findings} are allowed")));
         }
-        let findings =
-            outcome.findings.into_iter().map(|finding| self.finding(finding)).collect::<Result<_, _>>()?;
-        Ok((findings, outcome.evidence.map(evidence).transpose()?))
+        let findings = outcome.findings.into_iter().map(|finding| self.finding(finding));
+        let findings = findings.collect::<Result<_, _>>().map_err(Undeclared::Outcome)?;
+        let evidence = outcome.evidence.map(|evidence| self.evidence.admit(evidence)).transpose();
+        Ok((findings, evidence.map_err(Undeclared::Evidence)?))
     }
 
     fn finding(&self, finding: wit::Finding) -> Result<Finding, String> {
@@ -182,47 +215,40 @@ impl Contract {
     }
 }
 
-fn evidence(evidence: wit::Evidence) -> Result<Evidence, String> {
-    if evidence.actions.len() > MOST_ACTIONS || evidence.notes.len() > MOST_NOTES {
-        return Err("too much evidence".to_owned());
+impl EvidenceRule {
+    fn admit(&self, evidence: wit::Evidence) -> Result<Evidence, String> {
+        let wit::Evidence { profile, edition, actions, notes } = evidence;
+        if actions.len() > MOST_ACTIONS || notes.len() > MOST_NOTES {
+            return Err(format!(
+                "{} actions and {} notes in evidence are too many",
+                actions.len(),
+                notes.len()
+            ));
+        }
+        let silence = |word: &&String| !word.is_empty();
+        let said = [
+            ("profiles", &self.profiles, Some(&profile).filter(silence).into_iter().collect::<Vec<_>>()),
+            ("editions", &self.editions, Some(&edition).filter(silence).into_iter().collect()),
+            ("actions", &self.actions, actions.iter().map(|action| &action.action).collect()),
+            ("notes", &self.notes, notes.iter().collect()),
+        ];
+        for (list, declared, words) in said {
+            if let Some(word) = words.into_iter().find(|word| !declared.contains(word)) {
+                let word = word.get(..word.floor_char_boundary(LONGEST_SHOWN)).unwrap_or_default();
+                return Err(format!("{word:?} in evidence is not listed: see `components.evidence.{list}`"));
+            }
+        }
+        Ok(Evidence {
+            profile,
+            edition,
+            actions: actions
+                .into_iter()
+                .map(|wit::ActionCount { action, count }| ActionCount { action, count })
+                .collect(),
+            // Each once and in the order of the list: how often and in which order they come would tell something too.
+            notes: self.notes.iter().filter(|note| notes.contains(note)).cloned().collect(),
+        })
     }
-    let titled = is_title(&evidence.profile) && (is_title(&evidence.edition) || is_digest(&evidence.edition));
-    let words = evidence.actions.iter().map(|action| &action.action).chain(&evidence.notes);
-    if !titled || words.into_iter().any(|word| !is_word(word)) {
-        return Err("evidence is no words".to_owned());
-    }
-    Ok(Evidence {
-        profile: evidence.profile,
-        edition: evidence.edition,
-        actions: evidence
-            .actions
-            .into_iter()
-            .map(|wit::ActionCount { action, count }| ActionCount { action, count })
-            .collect(),
-        notes: evidence.notes,
-    })
-}
-
-/// A stable code: lower-case words joined by hyphens.
-fn is_word(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty() && text.len() <= LONGEST_WORD && text.bytes().all(is_letter)
-}
-
-/// How profiles and editions are called: `ps3.15-basic`, `2026c`. May be empty.
-///
-/// Both stand in the report, which promises that no value out of a file is in it. The form keeps out what DICOM writes:
-/// names (`Doe^John`, `DOE`), dates, and the numbers of patients and studies. A component that is bent on it can still
-/// spell a name as a word here, as it can with actions and notes: the manifest does not list these words.
-fn is_title(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_/".contains(&byte);
-    let short = text.len() <= LONGEST_TITLE && text.bytes().all(fits);
-    short && text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= MOST_DIGITS)
-}
-
-/// A digest as OCI writes it, which is how a recipe is named.
-fn is_digest(text: &str) -> bool {
-    text.parse::<Digest>().is_ok()
 }
 
 #[cfg(test)]
@@ -235,7 +261,14 @@ mod tests {
             labels: vec!["good".to_owned(), "bad".to_owned()],
             measurements: vec!["noise".parse().unwrap()],
         };
-        Contract { codes: Vec::new(), findings: vec![rule] }
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let evidence = EvidenceRule {
+            profiles: words(&["ps3.15-basic"]),
+            editions: words(&["2026c"]),
+            actions: words(&["removed", "kept"]),
+            notes: words(&["dates-kept", "large-value-removed"]),
+        };
+        Contract { codes: Vec::new(), findings: vec![rule], evidence }
     }
 
     fn finding() -> wit::Finding {
@@ -252,7 +285,7 @@ mod tests {
         }
     }
 
-    fn admit(change: impl FnOnce(&mut wit::Finding)) -> Result<(), String> {
+    fn admit(change: impl FnOnce(&mut wit::Finding)) -> Result<(), Undeclared> {
         let mut finding = finding();
         change(&mut finding);
         contract().admit(wit::Outcome { findings: vec![finding], evidence: None }, 1).map(|_| ())
@@ -292,57 +325,73 @@ mod tests {
     }
 
     #[test]
-    fn no_name_date_or_number_of_a_patient_passes_as_a_unit_profile_or_edition() {
-        let evidence = |profile: &str, edition: &str| {
-            let (profile, edition) = (profile.to_owned(), edition.to_owned());
-            let evidence = wit::Evidence { profile, edition, actions: Vec::new(), notes: Vec::new() };
-            contract().admit(wit::Outcome { findings: Vec::new(), evidence: Some(evidence) }, 1)
-        };
-        let recipe = format!("sha256:{}", "0123456789abcdef".repeat(4));
-        for (profile, edition) in [
-            ("ps3.15-basic", "2026c"),
-            ("render", "preview"),
-            ("render", &recipe),
-            ("", ""),
-            ("a/b_c", "1.2.3"),
-        ] {
-            assert!(evidence(profile, edition).is_ok(), "{profile} {edition}");
-        }
-        for value in [
-            "Doe^John",
-            "Doe^John^19600101",
-            "DOE",
-            "19600101",
-            "pid-123456",
-            "1.2.840.10008",
-            "o\u{308}",
-            "a b",
-            "a-word-that-goes-on-for-too-long-to-be-a-title",
-            "sha256:Doe^John",
-        ] {
-            assert!(evidence(value, "2026c").is_err(), "{value}");
-            assert!(evidence("render", value).is_err(), "{value}");
+    fn only_units_of_the_list_are_taken() {
+        for value in ["Doe^John", "19600101", "pid-123456", "o\u{308}", "a b", "{Doe}"] {
             assert!(admit(|finding| finding.measurements[0].unit = value.to_owned()).is_err(), "{value}");
         }
-        assert!(evidence(&recipe, "2026c").is_err(), "a digest names a recipe, which is an edition");
         for unit in UNITS {
             assert!(admit(|finding| finding.measurements[0].unit = (*unit).to_owned()).is_ok(), "{unit}");
         }
-        assert!(admit(|finding| finding.measurements[0].unit = "{Doe}".to_owned()).is_err());
+    }
+
+    fn words(profile: &str, edition: &str, actions: &[&str], notes: &[&str]) -> wit::Evidence {
+        wit::Evidence {
+            profile: profile.to_owned(),
+            edition: edition.to_owned(),
+            actions: actions
+                .iter()
+                .map(|action| wit::ActionCount { action: (*action).to_owned(), count: 3 })
+                .collect(),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+        }
+    }
+
+    fn admit_evidence(evidence: wit::Evidence) -> Result<Evidence, (String, String)> {
+        let outcome = wit::Outcome { findings: Vec::new(), evidence: Some(evidence) };
+        let admitted = contract().admit(outcome, 1).map_err(Undeclared::into_parts);
+        admitted.map(|it| it.1.unwrap()).map_err(|(code, detail)| (code.to_string(), detail))
     }
 
     #[test]
-    fn evidence_carries_codes_and_no_text() {
-        let with_note = |note: &str| wit::Outcome {
-            findings: Vec::new(),
-            evidence: Some(wit::Evidence {
-                profile: "ps3.15-basic".to_owned(),
-                edition: "2026c".to_owned(),
-                actions: vec![wit::ActionCount { action: "removed".to_owned(), count: 3 }],
-                notes: vec![note.to_owned()],
-            }),
-        };
-        assert!(contract().admit(with_note("private-creator-removed"), 1).is_ok());
-        assert!(contract().admit(with_note("Doe^John"), 1).is_err());
+    fn evidence_of_listed_words_passes_whole() {
+        let passed =
+            admit_evidence(words("ps3.15-basic", "2026c", &["removed", "kept"], &["dates-kept"])).unwrap();
+        assert_eq!((passed.profile.as_str(), passed.edition.as_str()), ("ps3.15-basic", "2026c"));
+        assert_eq!(passed.actions[1], ActionCount { action: "kept".to_owned(), count: 3 });
+        assert_eq!(passed.notes, ["dates-kept"]);
+        assert!(admit_evidence(words("", "", &[], &[])).is_ok());
+    }
+
+    #[test]
+    fn a_word_that_is_not_listed_is_refused_with_the_field_that_it_belongs_to() {
+        for (evidence, field) in [
+            (words("doe-john", "2026c", &[], &[]), "profiles"),
+            (words("ps3.15-basic", "1960", &[], &[]), "editions"),
+            (words("ps3.15-basic", "ps3.15-basic", &[], &[]), "editions"),
+            (words("", "2026c", &["removed", "dates-kept"], &[]), "actions"),
+            (words("", "2026c", &[""], &[]), "actions"),
+            (words("", "2026c", &["removed"], &["dates-kept", "doe-john"]), "notes"),
+            (words("", "2026c", &["removed"], &["removed"]), "notes"),
+        ] {
+            let (code, detail) = admit_evidence(evidence).unwrap_err();
+            assert_eq!(code, code::GUEST_EVIDENCE);
+            assert!(detail.ends_with(&format!("`components.evidence.{field}`")), "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_giant_word_is_cut_before_it_is_told_of() {
+        let (_, detail) = admit_evidence(words("", "", &[], &[&"\u{e9}".repeat(1 << 20)])).unwrap_err();
+        assert!(detail.len() < 256, "{}", detail.len());
+    }
+
+    #[test]
+    fn neither_order_nor_repetition_of_notes_gets_through() {
+        let noted = |notes: &[&str]| admit_evidence(words("", "", &[], notes)).unwrap().notes;
+        let plain = noted(&["dates-kept", "large-value-removed"]);
+        assert_eq!(plain, ["dates-kept", "large-value-removed"]);
+        assert_eq!(noted(&["large-value-removed", "dates-kept", "large-value-removed"]), plain);
+        assert!(admit_evidence(words("", "", &[], &["dates-kept"; MOST_NOTES + 1])).is_err());
+        assert!(admit_evidence(words("", "", &["removed"; MOST_ACTIONS + 1], &[])).is_err());
     }
 }

@@ -24,7 +24,7 @@ use crate::payload::{Output, Payload};
 use crate::runtime::Shared;
 pub(crate) use bindings::StageHostPre;
 use bindings::exports::martello::pipeline::stage::{Fault as WitFault, Outcome};
-pub use contract::{Contract, FindingRule};
+pub use contract::{Contract, EvidenceRule, FindingRule};
 
 /// The export that makes a component a stage.
 pub(crate) const EXPORT: &str = "martello:pipeline/stage@0.1.0";
@@ -319,7 +319,10 @@ fn conclude<S: Send + 'static>(
                     outputs: std::mem::take(&mut guest.stage.outputs),
                     usage,
                 }),
-                Err(detail) => failure(Code::of(code::GUEST_CONTRACT), None, detail, None),
+                Err(undeclared) => {
+                    let (code, detail) = undeclared.into_parts();
+                    failure(code, None, detail, None)
+                }
             }
         }
     }

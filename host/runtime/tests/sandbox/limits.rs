@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use martello_runtime::{LONGEST_LINE, Payload, StageCall};
+use martello_runtime::{LINE_OVERHEAD, LONGEST_LINE, Payload, StageCall};
 use martello_vocab::{ByteCount, Limits, code};
 
 use crate::harness::{Lines, assembled, built, call, fails, load, run, stage, with_settings};
@@ -83,14 +83,15 @@ fn a_call_that_nobody_waits_for_is_stopped() {
 
 #[test]
 fn log_lines_are_cut_and_beyond_the_budget_dropped_and_counted() {
-    let limits = Limits { log_bytes: ByteCount(10 * 4096), ..Limits::default() };
+    let budget = 10 * (4096 + LINE_OVERHEAD);
+    let limits = Limits { log_bytes: ByteCount(budget), ..Limits::default() };
     let lines = Arc::new(Lines::default());
     let call = StageCall { log: Arc::clone(&lines) as _, ..call(input()) };
     let report = run(&load(built("log-flood"), &limits), call).unwrap();
     let lines = lines.0.lock().unwrap();
     assert_eq!(lines.len(), 10);
     assert!(lines.iter().all(|(_, line)| line.len() <= LONGEST_LINE));
-    assert_eq!(report.usage.log.0, 10 * 4096);
+    assert_eq!(report.usage.log.0, budget);
     assert_eq!(report.usage.log_lines_dropped, 140);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use martello_runtime::{Contract, FindingRule, LogLevel, Payload, StageCall, StageReport};
+use martello_runtime::{Contract, EvidenceRule, FindingRule, LogLevel, Payload, StageCall, StageReport};
 use martello_vocab::{Digest, code};
 
 use crate::harness::{Lines, Stage, call, fails, run, stage, with_settings};
@@ -13,7 +13,13 @@ pub(crate) fn contract() -> Arc<Contract> {
         labels: vec!["empty".to_owned(), "full".to_owned()],
         measurements: Vec::new(),
     };
-    Arc::new(Contract { codes: vec!["not-my-kind".to_owned()], findings: vec![rule] })
+    let evidence = EvidenceRule {
+        profiles: vec!["echo".to_owned()],
+        editions: vec!["1".to_owned()],
+        actions: vec!["copied".to_owned()],
+        notes: Vec::new(),
+    };
+    Arc::new(Contract { codes: vec!["not-my-kind".to_owned()], findings: vec![rule], evidence })
 }
 
 pub(crate) fn echo_call(input: Payload) -> StageCall<()> {
@@ -96,7 +102,16 @@ fn words_of_the_contract_are_kept_to() {
         let call = with_settings(echo_call(Payload::memory("text/plain", "")), &[("what", what)]);
         assert_eq!(fails(&nonsense, call).code.as_str(), code::GUEST_CONTRACT, "{what}");
     }
+    for field in ["profiles", "editions", "actions", "notes"] {
+        let what = format!("evidence-{field}");
+        let call = with_settings(echo_call(Payload::memory("text/plain", "")), &[("what", &what)]);
+        let failure = fails(&nonsense, call);
+        assert_eq!(failure.code.as_str(), code::GUEST_EVIDENCE);
+        assert!(failure.detail.contains(&format!("`components.evidence.{field}`")), "{}", failure.detail);
+    }
     assert!(run(&nonsense, echo_call(Payload::memory("text/plain", ""))).is_ok());
+    let listed = with_settings(echo_call(Payload::memory("text/plain", "")), &[("what", "evidence-")]);
+    assert!(run(&nonsense, listed).is_ok());
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use martello_runtime::{
-    CommandCall, CommandReport, HttpConfig, ImportGrant, ImportGrants, ImportRefusal, LONGEST_LINE,
-    LoadError, LogLevel, Payload, StageCall,
+    CommandCall, CommandReport, HttpConfig, ImportGrant, ImportGrants, ImportRefusal, LINE_OVERHEAD,
+    LONGEST_LINE, LoadError, LogLevel, Payload, StageCall,
 };
 use martello_vocab::{ByteCount, Limits, Name};
 
@@ -50,8 +50,8 @@ fn a_stage_reads_its_settings_and_writes_its_log_by_the_standard_interfaces() {
         (LogLevel::Error, "standard: critical"),
     ];
     assert_eq!(lines, expected.map(|(level, line)| (level, line.to_owned())));
-    let bytes: usize = expected.iter().map(|(_, line)| line.len()).sum();
-    assert_eq!((log, dropped), (ByteCount(bytes as u64), 0));
+    let bytes: u64 = expected.iter().map(|(_, line)| line.len() as u64 + LINE_OVERHEAD).sum();
+    assert_eq!((log, dropped), (ByteCount(bytes), 0));
 }
 
 #[test]
@@ -66,12 +66,13 @@ fn a_manifest_that_lists_them_grants_them() {
 
 #[test]
 fn a_flood_through_wasi_logging_is_cut_at_the_one_budget_of_all_lines() {
-    let limits = Limits { log_bytes: ByteCount(10 * LONGEST_LINE as u64), ..Limits::default() };
+    let limits =
+        Limits { log_bytes: ByteCount(10 * (LONGEST_LINE as u64 + LINE_OVERHEAD)), ..Limits::default() };
     let (log, dropped, lines) = lines(&granted(), &limits, &[("flood", "50")]);
     assert!(lines.iter().all(|(_, line)| !line.is_empty() && line.len() <= LONGEST_LINE));
     // What came before leaves room for nine more.
     assert_eq!((lines.len(), dropped), (7 + 9, 41));
-    assert_eq!(log.0, lines.iter().map(|(_, line)| line.len() as u64).sum::<u64>());
+    assert_eq!(log.0, lines.iter().map(|(_, line)| line.len() as u64 + LINE_OVERHEAD).sum::<u64>());
     assert!(log <= limits.log_bytes);
 }
 
@@ -111,7 +112,7 @@ fn a_program_does_so_too() {
     assert_eq!(report.exit, 0, "the greeting was not read");
     assert_eq!(
         report.usage.log.0,
-        6 * "standard: ".len() as u64 + "tracedebuginfowarnerrorcritical".len() as u64
+        6 * (LINE_OVERHEAD + "standard: ".len() as u64) + "tracedebuginfowarnerrorcritical".len() as u64
     );
     assert_eq!(execute(&Limits::default(), &[]).exit, 1, "a greeting came from somewhere else");
     let limits = Limits { log_bytes: ByteCount(2 * LONGEST_LINE as u64), ..Limits::default() };

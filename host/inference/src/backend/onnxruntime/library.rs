@@ -171,13 +171,22 @@ fn environment(path: &Path) -> Result<Environment, String> {
     builder
         .with_name("martello")
         .with_telemetry(false)
-        .with_logger(std::sync::Arc::new(|level, category, _, place, message| match level {
-            LogLevel::Fatal | LogLevel::Error => tracing::warn!(category, place, message, "ONNX Runtime"),
-            LogLevel::Warning => tracing::debug!(category, place, message, "ONNX Runtime"),
-            _ => tracing::trace!(category, place, message, "ONNX Runtime"),
-        }))
+        .with_logger(std::sync::Arc::new(tell))
         .build()
         .map_err(failed)
+}
+
+/// Passes on what the library says. Its words may hold values of a tensor (an index that is out of range) or names that
+/// a guest gave to parts of its own model, so they come at `debug`; where they come from is fixed text.
+fn tell(level: LogLevel, category: &str, _: &str, place: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => {
+            tracing::warn!(category, place, "ONNX Runtime tells of an error; its words are logged at debug");
+            tracing::debug!(category, place, message, "words of ONNX Runtime");
+        }
+        LogLevel::Warning => tracing::debug!(category, place, message, "words of ONNX Runtime"),
+        _ => tracing::trace!(category, place, message, "words of ONNX Runtime"),
+    }
 }
 
 /// The version: what the library says of its build, else what its file name says.
