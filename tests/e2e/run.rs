@@ -9,9 +9,13 @@ use martello_tests::{finish, imaging_bundle, json_lines, martello, samples, unti
 use serde_json::Value;
 
 fn run(state: &Path, input: &Path, output: &Path) -> Command {
+    run_as("json", state, input, output)
+}
+
+fn run_as(format: &str, state: &Path, input: &Path, output: &Path) -> Command {
     let (bundle, trust) = imaging_bundle().unwrap();
     let mut command = martello(state);
-    command.args(["--format", "json", "run"]).arg(bundle).arg("--trust").arg(trust);
+    command.args(["--format", format, "run"]).arg(bundle).arg("--trust").arg(trust);
     command.arg("--input").arg(input).arg("--output").arg(output);
     command
 }
@@ -128,6 +132,123 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
             assert!(!name.to_string_lossy().starts_with('.'), "left over in {folder}: {name:?}");
         }
     }
+}
+
+/// Every file in a folder of outputs, with its bytes.
+fn contents(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn outputs_that_were_deleted_or_cut_are_made_again_and_are_the_same() {
+    const FOLDERS: [&str; 4] = ["images", "previews", "tensors", "findings"];
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    for name in ["one.dcm", "two.dcm"] {
+        fs::copy(samples().join("CT_small.dcm"), input.join(name)).unwrap();
+    }
+    fs::write(input.join("broken.dcm"), b"not DICOM at all").unwrap();
+    assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());
+    let report = fs::read_to_string(output.join("report.jsonl")).unwrap();
+    let before = FOLDERS.map(|folder| contents(&output.join(folder)));
+    let lines = json_lines(&output.join("report.jsonl")).unwrap();
+    for file in lines.iter().flat_map(|line| line["outputs"].as_array().unwrap()) {
+        let length = fs::metadata(output.join(file["path"].as_str().unwrap())).unwrap().len();
+        assert_eq!(file["bytes"], length, "{file}");
+    }
+    // One input loses an image and its findings, the other a part of a preview; the quarantine is a person's.
+    let [first, second] = ["one.dcm", "two.dcm"].map(|name| {
+        lines.iter().find(|line| line["input"] == name).unwrap()["id"].as_str().unwrap().to_owned()
+    });
+    fs::remove_file(output.join(format!("images/{first}.dcm"))).unwrap();
+    fs::remove_file(output.join(format!("findings/{first}.json"))).unwrap();
+    fs::write(output.join(format!("previews/{second}.png")), "cut").unwrap();
+    fs::remove_dir_all(output.join("quarantine")).unwrap();
+    let ended = finish(&mut run(&state, &input, &output)).unwrap();
+    let said = summary(&ended);
+    let counts =
+        ["done", "quarantined", "skipped", "restored", "missing"].map(|name| said[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 1, 1, 2, 0], "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(FOLDERS.map(|folder| contents(&output.join(folder))), before);
+    assert_eq!(fs::read_to_string(output.join("report.jsonl")).unwrap(), report);
+    // Where the input is gone too, it is said.
+    fs::remove_file(input.join("one.dcm")).unwrap();
+    fs::remove_file(output.join(format!("images/{first}.dcm"))).unwrap();
+    let ended = finish(&mut run_as("text", &state, &input, &output)).unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(said.contains("1 have lost outputs") && !said.contains("had lost"), "{said}");
+    let ended = finish(run(&state, &input, &output).arg("--leave-missing")).unwrap();
+    assert_eq!((&summary(&ended)["missing"], &summary(&ended)["skipped"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_makes_outputs_again_goes_on_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let image = fs::read(samples().join("CT_small.dcm")).unwrap();
+    for number in 0..40 {
+        fs::write(input.join(format!("{number:03}.dcm")), &image).unwrap();
+    }
+    assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());
+    let images = output.join("images");
+    let (before, report) = (contents(&images), fs::read_to_string(output.join("report.jsonl")).unwrap());
+    before.keys().for_each(|path| fs::remove_file(path).unwrap());
+    let there = || {
+        fs::read_dir(&images).unwrap().flatten().filter(|entry| before.contains_key(&entry.path())).count()
+    };
+    let mut first = run(&state, &input, &output).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("some images are back", || (there() >= 3).then_some(())).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let back = there();
+    assert!(back < 40, "the run ended before it could be killed");
+    let ended = finish(&mut run(&state, &input, &output)).unwrap();
+    let said = summary(&ended);
+    // Those that were back are as they were, also where the journal had not heard of it, and are not made again.
+    let restored = said["restored"].as_u64().unwrap();
+    assert_eq!(restored, 40 - back as u64, "{said}");
+    assert_eq!((&said["done"], &said["missing"]), (&40.into(), &0.into()), "{said}");
+    assert_eq!(restored + said["skipped"].as_u64().unwrap(), 40, "{said}");
+    assert_eq!(contents(&images), before);
+    assert_eq!(fs::read_to_string(output.join("report.jsonl")).unwrap(), report);
+    let ended = finish(&mut run(&state, &input, &output)).unwrap();
+    assert_eq!(summary(&ended)["skipped"], 40);
+}
+
+#[test]
+fn an_output_folder_is_refused_under_another_key_and_without_its_journal_with_a_code_and_a_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());
+    let before = fs::read_to_string(output.join("report.jsonl")).unwrap();
+    let refused = |code: &str| {
+        let ended = finish(&mut run(&state, &input, &output)).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        let explained = finish(martello(&state).args(["explain", code])).unwrap();
+        let next = String::from_utf8_lossy(&explained.stdout).lines().last().unwrap().to_owned();
+        assert!(said.contains(code) && said.contains(&next), "{said}");
+        assert_eq!(fs::read_to_string(output.join("report.jsonl")).unwrap(), before);
+        assert_eq!(fs::read_dir(output.join("images")).unwrap().count(), 1);
+    };
+    let (key, aside) = (state.join("pseudonym.key"), state.join("aside"));
+    fs::rename(&key, &aside).unwrap();
+    refused("other-key");
+    fs::rename(&aside, &key).unwrap();
+    let journal = output.join(".martello");
+    fs::rename(&journal, folder.path().join("aside")).unwrap();
+    refused("journal-missing");
+    fs::remove_dir_all(&journal).unwrap();
+    fs::rename(folder.path().join("aside"), &journal).unwrap();
+    assert_eq!(summary(&finish(&mut run(&state, &input, &output)).unwrap())["skipped"], 1);
 }
 
 #[test]

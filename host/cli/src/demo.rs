@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
-use martello_engine::{Active, Device, DeviceConfig, FolderRun, Observer, ReportLine, ReportMode, WatchMode};
+use martello_engine::{
+    Active, Device, DeviceConfig, FolderRun, MissingOutputs, Observer, ReportLine, ReportMode, WatchMode,
+};
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
 use martello_vocab::{ByteCount, code};
@@ -184,6 +186,7 @@ impl Stage {
             watch: WatchMode::Once,
             report: ReportMode::Named,
             concurrency: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            missing: MissingOutputs::Restore,
         };
         let collector = Arc::new(Collector::default());
         let observer: Arc<dyn Observer> = Arc::<Collector>::clone(&collector);

@@ -11,8 +11,8 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    Device, DeviceConfig, FolderRun, JournalError, Observer, ReportLine, ReportMode, RunError, Summary,
-    WatchMode,
+    Device, DeviceConfig, FolderRun, JournalError, MissingOutputs, Observer, ReportLine, ReportMode,
+    RunError, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
@@ -45,6 +45,10 @@ pub(crate) struct RunArgs {
     /// Leave file names out of the report.
     #[arg(long)]
     private_report: bool,
+    /// Leave outputs that were taken away since an earlier run as they are, where something collects them. Without
+    /// this, outputs that are gone or cut are made again.
+    #[arg(long)]
+    leave_missing: bool,
     /// How many files are worked on at once. Default: the number of cores.
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZero<usize>>,
@@ -87,6 +91,8 @@ struct SummaryObject {
     done: u64,
     quarantined: u64,
     skipped: u64,
+    restored: u64,
+    missing: u64,
     bundle: String,
     output: PathBuf,
     report: PathBuf,
@@ -118,6 +124,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         watch: if args.watch { WatchMode::Watch } else { WatchMode::Once },
         report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
         concurrency: args.concurrency.unwrap_or(cores),
+        missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
     };
     let progress = Arc::new(Progress::new(output));
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
@@ -129,6 +136,8 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         done: summary.all.done,
         quarantined: summary.all.quarantined,
         skipped: summary.skipped,
+        restored: summary.restored,
+        missing: summary.missing,
         bundle: bundle_digest,
         report: args.output.join("report.jsonl"),
         output: args.output,
@@ -146,6 +155,15 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
         summary.skipped,
         object.report.display()
     );
+    if summary.restored > 0 {
+        text.push_str(&format!("\n{} had lost outputs, which were made again", summary.restored));
+    }
+    if summary.missing > 0 {
+        text.push_str(&format!(
+            "\n{} have lost outputs, which could not be made again: their inputs are gone or give something else now (--log info names them)",
+            summary.missing
+        ));
+    }
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
     }
@@ -154,14 +172,18 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
 
 /// What to do about a run that ended on an error.
 fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
+    let mut happened = format!("running over `{}`", input.display());
     let next = match &error {
         RunError::OwnOutputs { .. } => "choose an --input that the run does not write into",
         RunError::Nested { .. } => "choose an --output that is not inside --input",
         RunError::Journal(JournalError::Busy { .. }) => {
             "wait until the other process has ended, or choose another --output"
         }
-        RunError::Journal(JournalError::OtherBundle { .. }) => {
-            "choose another --output, or run the bundle with which this one was begun"
+        RunError::Journal(refused)
+            if let Some(known) = refused.code().and_then(|code| explain::of(code.as_str())) =>
+        {
+            happened = format!("{happened}: {}", known.code);
+            known.next
         }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
@@ -170,7 +192,6 @@ fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
         | RunError::Report { .. } => "see free space and permissions of the output folder, then run again",
         _ => return error.into(),
     };
-    let happened = format!("running over `{}`", input.display());
     anyhow::Error::from(error).context(Advice { happened, next: next.to_owned() })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use martello_bundle::manifest::{Component, EvidenceWords, Grant, Manifest, Model, Stage};
 use martello_bundle::{BundleError, VerifiedBundle};
@@ -16,6 +17,7 @@ use martello_vocab::{Digest, Name};
 use serde_json::json;
 
 use crate::nn::{ActivatedModel, NnExtension};
+use crate::pass::LONGEST_PASS;
 use crate::site_key::{SiteKey, SiteKeyError};
 
 /// How a device is set up.
@@ -158,6 +160,7 @@ impl Device {
             bundle_digest: bundle.digest(),
             site_key: Arc::clone(&self.site_key),
             inference: Arc::clone(&self.inference),
+            longest_pass: LONGEST_PASS,
         })
     }
 
@@ -298,6 +301,8 @@ pub struct Active {
     pub(crate) bundle_digest: Digest,
     pub(crate) site_key: Arc<SiteKey>,
     pub(crate) inference: Arc<Inference>,
+    /// How long a pass may go on to call stages.
+    pub(crate) longest_pass: Duration,
 }
 
 impl Active {

@@ -59,6 +59,7 @@ impl Device {
             bundle_digest: bundle.digest(),
             site_key: Arc::clone(&self.site_key),
             inference: Arc::clone(&self.inference),
+            longest_pass: LONGEST_PASS,
         }
     }
 }

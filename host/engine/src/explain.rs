@@ -125,6 +125,21 @@ pub const ALL: &[Explanation] = &[
         "the host was ended three times while it worked on this file",
         "keep the file for a report, and see the system log for what ended the host",
     ),
+    host(
+        code::OTHER_BUNDLE,
+        "a run was refused: its output folder was begun with another bundle",
+        "choose another --output, or run the bundle with which this one was begun",
+    ),
+    host(
+        code::OTHER_KEY,
+        "a run was refused: its output folder was begun with another pseudonym key, and every file would be done again under other names",
+        "run with the --state that holds that key, put the key's file back, or choose another --output",
+    ),
+    host(
+        code::JOURNAL_MISSING,
+        "a run was refused: its output folder holds results, and the journal that knows of them is gone or empty",
+        "put the folder .martello of that output folder back, or choose another --output; to begin anew there, move report.jsonl and the folders of outputs away",
+    ),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod dispatch;
 mod feeder;
 mod reading;
+mod restoring;
 mod scribe;
 mod worker;
 
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread::JoinHandle;
 
 use martello_ingest::{Folder, IngestError};
-use martello_store::{Journal, JournalError, Tally};
+use martello_runtime::Pseudonyms;
+use martello_store::{Binding, Journal, JournalError, Tally};
 use tokio::sync::mpsc;
 
 use crate::activation::Active;
@@ -45,6 +47,8 @@ pub struct FolderRun {
     pub report: ReportMode,
     /// How many inputs are worked on at once.
     pub concurrency: NonZero<usize>,
+    /// What becomes of outputs that were taken away since an earlier run.
+    pub missing: MissingOutputs,
 }
 
 /// Whether to go on with what comes later.
@@ -65,6 +69,15 @@ pub enum ReportMode {
     Private,
 }
 
+/// What becomes of outputs that an earlier run wrote and that are gone, or of another size, when a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingOutputs {
+    /// They are made again, where the input is still there.
+    Restore,
+    /// They are left alone: something collects outputs.
+    Leave,
+}
+
 /// What a run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
@@ -72,6 +85,11 @@ pub struct Summary {
     pub this_run: Tally,
     /// Inputs that were complete before.
     pub skipped: u64,
+    /// Inputs that were done before, and whose outputs this run made again because they were gone.
+    pub restored: u64,
+    /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, or the
+    /// pipeline did not give the same files.
+    pub missing: u64,
     /// All complete inputs of the output folder.
     pub all: Tally,
 }
@@ -129,16 +147,19 @@ impl FolderRun {
                 output: output.path().to_owned(),
             });
         }
-        let exports = active.plan.exports.iter().map(|export| &export.folder);
-        if output.makes(folder.path(), exports) {
+        let exports = || active.plan.exports.iter().map(|export| &export.folder);
+        if output.makes(folder.path(), exports()) {
             return Err(RunError::OwnOutputs { input: folder.path().to_owned() });
         }
         output.make().map_err(in_output)?;
         // INVARIANT: nothing in the folder is touched before the journal is held: another process may be at work
         // there. Kept by `a_second_process_on_one_output_folder_is_refused_and_harms_nothing`.
-        let journal = Arc::new(Journal::open(&output.memory(), &active.bundle_digest)?);
-        let exports = active.plan.exports.iter().map(|export| export.folder.clone());
-        output.prepare(exports).map_err(in_output)?;
+        let remains = output.remains(exports()).map_err(in_output)?;
+        let key_id = active.site_key.key_id();
+        let binding = Binding { bundle: active.bundle_digest, pseudonym_key: &key_id };
+        let journal = Arc::new(Journal::open(&output.memory(), &binding, remains)?);
+        output.prepare(exports()).map_err(in_output)?;
+        restoring::review(&journal, output.path(), self.missing)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
         let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer))?;
         let scribe = std::thread::Builder::new()
@@ -174,9 +195,15 @@ impl FolderRun {
         let fed = join(feeder).await;
         let scribed = join(scribe).await;
         // Where the scribe or the feeder fails, workers see only that a channel is closed.
-        let this_run = scribed?;
+        let written = scribed?;
         fed?;
-        Ok(Summary { this_run, skipped: worked?, all: journal.tally()? })
+        Ok(Summary {
+            this_run: written.completed,
+            skipped: worked?,
+            restored: written.restored,
+            missing: journal.lost()?,
+            all: journal.tally()?,
+        })
     }
 }
 

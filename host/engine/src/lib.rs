@@ -19,12 +19,12 @@ mod report;
 mod site_key;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
-pub use folder_run::{FolderRun, Observer, ReportMode, RunError, Summary, WatchMode};
+pub use folder_run::{FolderRun, MissingOutputs, Observer, ReportMode, RunError, Summary, WatchMode};
 pub use martello_store::JournalError;
 pub use nn::NnExtension;
 pub use pass::{Exported, Pass, Refusal, StageRun};
 pub use report::{
-    FindingEntry, FindingsFile, ModelLine, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine, StageLine,
-    Timings,
+    FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine,
+    StageLine, Timings,
 };
 pub use site_key::{SiteKey, SiteKeyError};

@@ -7,7 +7,7 @@ use martello_runtime::{Extension, Guest};
 use martello_vocab::Name;
 
 use crate::activation::{Active, ActiveStage};
-use crate::report::ModelLine;
+use crate::report::{ModelLine, ModelRun};
 
 /// A model of an active bundle.
 #[derive(Debug, Clone)]
@@ -62,11 +62,13 @@ impl Active {
     /// What the report says of models that ran.
     pub(crate) fn model_lines(ran: &[Ran]) -> Vec<ModelLine> {
         let line = |ran: &Ran| ModelLine {
-            model: ran.model.as_ref().map(ToString::to_string),
-            digest: ran.digest,
-            execution: ran.execution.clone(),
-            runs: ran.runs,
-            failures: ran.failures,
+            run: ModelRun {
+                model: ran.model.as_ref().map(ToString::to_string),
+                digest: ran.digest,
+                execution: ran.execution.clone(),
+                runs: ran.runs,
+                failures: ran.failures,
+            },
             ms: crate::report::milliseconds(ran.elapsed),
         };
         ran.iter().map(line).collect()

@@ -1,17 +1,20 @@
 //! Where the outputs of a run stand, and how they get there.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
 use martello_runtime::Payload;
+use martello_store::Remains;
 use martello_store::place::{self, Access, Staged, Writing};
 use martello_vocab::{Code, Digest, Hasher, Name};
 
 use crate::npy;
 use crate::pass::{Exported, Pass, Refusal};
 use crate::report::{FindingEntry, FindingsFile, ModelLine, OutputFile, QuarantineNote, REPORT_SCHEMA};
+use crate::site_key::SiteKey;
 
 /// The folder with findings.
 const FINDINGS: &str = "findings";
@@ -81,15 +84,39 @@ impl OutputFolder {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn prepare(&self, exports: impl Iterator<Item = Name>) -> io::Result<()> {
+    pub(crate) fn prepare<'a>(&self, exports: impl Iterator<Item = &'a Name>) -> io::Result<()> {
         place::folder(&self.root.join(QUARANTINE), Access::Owner)?;
         let mut folders = vec![self.root.clone(), self.root.join(QUARANTINE)];
-        for shared in exports.map(|name| name.to_string()).chain([FINDINGS.to_owned()]) {
+        for shared in exports.map(Name::as_str).chain([FINDINGS]) {
             let folder = self.root.join(shared);
             place::folder(&folder, Access::Shared)?;
             folders.push(folder);
         }
         folders.iter().try_for_each(|folder| place::sweep(folder))
+    }
+
+    /// What an earlier run left here. Nothing is changed.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub(crate) fn remains<'a>(&self, exports: impl Iterator<Item = &'a Name>) -> io::Result<Remains> {
+        match fs::metadata(self.report()) {
+            Ok(report) if report.len() > 0 => return Ok(Remains::Report),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for folder in exports.map(Name::as_str).chain([FINDINGS, QUARANTINE]) {
+            let entries = match fs::read_dir(self.root.join(folder)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                if is_of_an_input(&entry?.file_name()) {
+                    return Ok(Remains::Outputs);
+                }
+            }
+        }
+        Ok(Remains::Nothing)
     }
 
     /// Whether a path lies in one of the folders that a run makes here, whose files would become inputs of their own.
@@ -137,6 +164,7 @@ impl OutputFolder {
                 more => format!("{id}-{more}.{}", plan.extension),
             };
             let relative = format!("{}/{name}", plan.folder);
+            let mut bytes = output.payload.len();
             let mut file = place::stage(&self.root.join(&relative), 0o640)?;
             // Tensors get NumPy's header, so that type and shape are not lost with the attributes.
             let digest =
@@ -148,16 +176,18 @@ impl OutputFolder {
                     Some(header) => {
                         let mut hashed = Hashed { file: &mut file, hasher: Hasher::new() };
                         hashed.write_all(&header)?;
+                        bytes += header.len() as u64;
                         output.payload.copy_to(&mut hashed)?;
                         hashed.hasher.finish()
                     }
                 };
             written.staged.push(file.written());
-            written.files.push(OutputFile { path: relative, digest });
+            written.files.push(OutputFile { path: relative, digest, bytes });
         }
         if !pass.findings.is_empty() {
             let findings =
                 pass.findings.iter().map(|(stage, finding)| FindingEntry { stage, finding }).collect();
+            let models = models.iter().map(|model| &model.run).collect();
             let file = FindingsFile { schema: REPORT_SCHEMA, id, bundle, models, findings };
             self.write_json(&mut written, &format!("{FINDINGS}/{id}.json"), 0o640, &file)?;
         }
@@ -181,7 +211,7 @@ impl OutputFolder {
             let mut file = place::stage(&self.root.join(&relative), 0o600)?;
             input.copy_to(&mut file)?;
             written.staged.push(file.written());
-            written.files.push(OutputFile { path: relative, digest });
+            written.files.push(OutputFile { path: relative, digest, bytes: input.len() });
         }
         let input_digest = input.map(|(_, digest)| digest);
         let code: &Code = &refusal.code;
@@ -223,9 +253,17 @@ impl OutputFolder {
         let mut file = place::stage(&self.root.join(relative), mode)?;
         file.write_all(&bytes)?;
         written.staged.push(file.written());
-        written.files.push(OutputFile { path: relative.to_owned(), digest: Digest::of(&bytes) });
+        let (digest, bytes) = (Digest::of(&bytes), bytes.len() as u64);
+        written.files.push(OutputFile { path: relative.to_owned(), digest, bytes });
         Ok(())
     }
+}
+
+/// Whether a file bears the name of an output: the id of an input, then a number or an extension.
+fn is_of_an_input(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let id = name.split(['.', '-']).next().unwrap_or_default();
+    id.len() == SiteKey::INPUT_ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A file whose bytes are hashed on their way.

@@ -20,7 +20,7 @@ const MOST_PAYLOADS: usize = 20_000;
 /// pass ends, large ones in files: a few mebibytes, times many frames, would fill either.
 const MOST_BYTES: u64 = 8 << 30;
 /// How long a pass may go on to call stages. Each call has its own deadline; this is for the sum of many.
-const LONGEST_PASS: Duration = Duration::from_secs(2 * 60 * 60);
+pub(crate) const LONGEST_PASS: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What became of a payload.
 #[derive(Debug, Default)]
@@ -91,10 +91,14 @@ impl Active {
         let mut budget = Budget::default();
         let begun = Instant::now();
         while let Some((index, payload, class)) = waiting.pop_front() {
-            let Some(stage) = self.stages.get(index) else { continue };
-            if begun.elapsed() > LONGEST_PASS {
-                return Err(refused(stage, code::LIMIT));
+            let stage = self.stages.get(index);
+            if begun.elapsed() >= self.longest_pass {
+                return Err(Refusal {
+                    stage: stage.map(|stage| stage.name.clone()),
+                    code: Code::of(code::LIMIT),
+                });
             }
+            let Some(stage) = stage else { continue };
             let gives = if stage.deidentifies { DataClass::Deidentified } else { class };
             let outputs = self.run_stage(stage, payload, trace_id, pass).await?;
             for output in outputs {
@@ -225,7 +229,23 @@ impl StageRun {
 
 #[cfg(test)]
 mod tests {
+    use martello_pipeline::Plan;
+
     use super::*;
+    use crate::activation::{Device, DeviceConfig, bundle_of_nothing};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pass_calls_no_stage_after_its_time() {
+        let state = tempfile::tempdir().unwrap();
+        let device = Device::start(&DeviceConfig::new(state.path().to_owned())).unwrap();
+        let bundle = bundle_of_nothing();
+        let mut active = device.without_stages(Plan::of(bundle.manifest()).unwrap(), &bundle);
+        let payload = || Payload::memory("application/dicom", bytes::Bytes::from_static(b"DICM"));
+        assert!(active.pass(payload(), "0").await.refusal.is_none());
+        active.longest_pass = Duration::ZERO;
+        let refusal = active.pass(payload(), "0").await.refusal.unwrap();
+        assert_eq!(refusal.code, Code::of(code::LIMIT));
+    }
 
     #[test]
     fn a_pass_is_bounded_in_payloads_and_in_bytes() {

@@ -61,6 +61,8 @@ pub struct OutputFile {
     pub path: String,
     /// SHA-256 of its bytes.
     pub digest: Digest,
+    /// How many they are.
+    pub bytes: u64,
 }
 
 /// What a stage did.
@@ -111,9 +113,19 @@ impl From<&StageRun> for StageLine {
     }
 }
 
-/// A model that ran.
+/// A model that ran, and how long it took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelLine {
+    /// What ran, on what.
+    #[serde(flatten)]
+    pub run: ModelRun,
+    /// From the component's calls to the answers, in milliseconds.
+    pub ms: f64,
+}
+
+/// A model that ran. It holds no time: findings that are made again are the same, byte for byte.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelRun {
     /// Its name in the bundle; none where the component brought its bytes.
     pub model: Option<String>,
     /// Its digest.
@@ -124,8 +136,6 @@ pub struct ModelLine {
     pub runs: u64,
     /// How often it gave none.
     pub failures: u64,
-    /// From the component's calls to the answers, in milliseconds.
-    pub ms: f64,
 }
 
 /// Where the time went, in milliseconds.
@@ -150,7 +160,7 @@ pub struct FindingsFile<'a> {
     /// The bundle's digest.
     pub bundle: Digest,
     /// The models that ran.
-    pub models: &'a [ModelLine],
+    pub models: Vec<&'a ModelRun>,
     /// What was found, with the stage that found it.
     pub findings: Vec<FindingEntry<'a>>,
 }

@@ -43,6 +43,9 @@ pub enum SiteKeyError {
 }
 
 impl SiteKey {
+    /// Hexadecimal digits of an input's id.
+    pub(crate) const INPUT_ID_DIGITS: usize = 20;
+
     /// Reads the key at `path`, or makes one there (mode 0600) where there is none.
     ///
     /// # Errors

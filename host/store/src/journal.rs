@@ -8,14 +8,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use martello_vocab::{Code, Digest};
+use martello_vocab::{Code, Digest, code};
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
-/// The version of the tables below. Version 1 had no column `again`.
-const SCHEMA: i64 = 2;
+use crate::tables::{self, SCHEMA};
 
-/// The journal of one run: one bundle, one output folder.
+/// The journal of one run: one bundle, one pseudonym key, one output folder.
 #[derive(Debug)]
 pub struct Journal {
     /// `synchronous=FULL`: what it commits survives a power cut.
@@ -25,6 +24,36 @@ pub struct Journal {
     marks: Mutex<Connection>,
     path: PathBuf,
     _lock: File,
+}
+
+/// What a journal is bound to. With another of either, every input would be done again, under other names beside the
+/// old ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding<'a> {
+    /// The bundle.
+    pub bundle: Digest,
+    /// The id of the pseudonym key; never the key.
+    pub pseudonym_key: &'a str,
+}
+
+/// What stands in an output folder when its journal is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Nothing of an earlier run.
+    Nothing,
+    /// Outputs. A journal that was begun need not know of them: a power cut may come between them and its commit.
+    Outputs,
+    /// A report with lines. Each stood in the journal before it stood there.
+    Report,
+}
+
+/// How to look whether the outputs of an input are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// That they are there, in their sizes.
+    Glance,
+    /// Every byte: they were being made again when the process was ended.
+    Closely,
 }
 
 /// An input whose work begins.
@@ -71,6 +100,8 @@ pub struct Start {
     pub count: u32,
     /// Ids under which the device failed at this input before; what stands in quarantine under them is out of date.
     pub superseded: Vec<String>,
+    /// The line of an input that was done before and whose outputs are lost.
+    pub recorded: Option<String>,
 }
 
 /// An input whose work is complete.
@@ -99,8 +130,12 @@ pub struct Tally {
 pub enum JournalError {
     #[error("another process is working in this output folder (lock `{path}`)")]
     Busy { path: PathBuf },
-    #[error("this output folder was begun with bundle {found}, not {expected}; choose another output folder")]
+    #[error("this output folder was begun with bundle {found}, not {expected}")]
     OtherBundle { found: String, expected: Digest },
+    #[error("this output folder was begun with pseudonym key {found}, not {expected}")]
+    OtherKey { found: String, expected: String },
+    #[error("the journal `{path}` is missing or empty, and results of an earlier run are there")]
+    Missing { path: PathBuf },
     #[error("the journal `{path}` has format {found}, this program knows format {SCHEMA}")]
     OtherFormat { path: PathBuf, found: i64 },
     #[error("working on the journal `{path}`")]
@@ -109,12 +144,27 @@ pub enum JournalError {
     Folder { path: PathBuf, source: std::io::Error },
 }
 
+impl JournalError {
+    /// The reason code of a run that is refused for what its output folder holds.
+    pub const fn code(&self) -> Option<Code> {
+        match self {
+            Self::OtherBundle { .. } => Some(Code::of(code::OTHER_BUNDLE)),
+            Self::OtherKey { .. } => Some(Code::of(code::OTHER_KEY)),
+            Self::Missing { .. } => Some(Code::of(code::JOURNAL_MISSING)),
+            Self::Busy { .. } | Self::OtherFormat { .. } | Self::Database { .. } | Self::Folder { .. } => {
+                None
+            }
+        }
+    }
+}
+
 impl Journal {
-    /// Opens the journal in `folder`, or begins one for `bundle`.
+    /// Opens the journal in `folder`, or begins one where nothing remains of an earlier run.
     ///
     /// # Errors
-    /// Another process holds it, it belongs to another bundle or format, or the disk fails.
-    pub fn open(folder: &Path, bundle: &Digest) -> Result<Self, JournalError> {
+    /// Another process holds it, it belongs to another bundle, key or format, it is gone while results of it are there,
+    /// or the disk fails.
+    pub fn open(folder: &Path, binding: &Binding<'_>, remains: Remains) -> Result<Self, JournalError> {
         let in_folder = |source| JournalError::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(in_folder)?;
         let lock_path = folder.join("lock");
@@ -132,26 +182,83 @@ impl Journal {
             Ok(connection)
         };
         let in_database = |source| JournalError::Database { path: path.clone(), source };
-        let durable = open("FULL").map_err(in_database)?;
-        let found: i64 =
-            durable.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(in_database)?;
-        match found {
-            0 => begin(&durable, bundle).map_err(in_database)?,
-            1 => add_again(&durable).map_err(in_database)?,
-            SCHEMA => {}
+        let mut durable = open("FULL").map_err(in_database)?;
+        match tables::version(&durable).map_err(in_database)? {
+            0 if remains != Remains::Nothing => return Err(JournalError::Missing { path }),
+            0 => tables::begin(&mut durable, binding).map_err(in_database)?,
+            version @ 1..=SCHEMA => {
+                let Some(begun) = tables::bundle(&durable).map_err(in_database)? else {
+                    return Err(JournalError::Missing { path });
+                };
+                // Before anything is written: a run that is refused binds no journal to its key.
+                if begun != binding.bundle.to_string() {
+                    return Err(JournalError::OtherBundle { found: begun, expected: binding.bundle });
+                }
+                tables::upgrade(&mut durable, version, binding).map_err(in_database)?;
+                let found = tables::pseudonym_key(&durable).map_err(in_database)?;
+                if found != binding.pseudonym_key {
+                    return Err(JournalError::OtherKey { found, expected: binding.pseudonym_key.to_owned() });
+                }
+                if remains == Remains::Report && tables::no_input(&durable).map_err(in_database)? {
+                    return Err(JournalError::Missing { path });
+                }
+            }
             found => return Err(JournalError::OtherFormat { path, found }),
-        }
-        let begun: String =
-            durable.query_row("SELECT bundle FROM run", [], |row| row.get(0)).map_err(in_database)?;
-        if begun != bundle.to_string() {
-            return Err(JournalError::OtherBundle { found: begun, expected: *bundle });
         }
         let marks = open("NORMAL").map_err(in_database)?;
         Ok(Self { durable: Mutex::new(durable), marks: Mutex::new(marks), path, _lock: lock })
     }
 
+    /// Asks of each input that is done whether its outputs are still there, and remembers where they are not: such an
+    /// input is not complete until it was done again. Returns how many there are.
+    ///
+    /// # Errors
+    /// The database fails; nothing is remembered then.
+    pub fn review(&self, mut are_there: impl FnMut(&str, Look) -> bool) -> Result<u64, JournalError> {
+        let mut durable = lock(&self.durable);
+        let mut work = || -> rusqlite::Result<u64> {
+            let transaction = durable.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let (mut count, mut changed) = (0, Vec::new());
+            {
+                let mut select =
+                    transaction.prepare("SELECT id, line, lost, starts FROM input WHERE outcome = 'done'")?;
+                let mut rows = select.query([])?;
+                while let Some(row) = rows.next()? {
+                    let (was_lost, starts): (bool, u32) = (row.get(2)?, row.get(3)?);
+                    // What was begun again may stand there in its size and not be what the line says.
+                    let look = if was_lost && starts > 0 { Look::Closely } else { Look::Glance };
+                    let lost = !are_there(row.get_ref(1)?.as_str()?, look);
+                    count += u64::from(lost);
+                    if lost != was_lost {
+                        changed.push((row.get::<_, String>(0)?, lost));
+                    }
+                }
+                // Starts of what was lost before go on being counted: it may be what ends the host.
+                let mut update =
+                    transaction.prepare("UPDATE input SET lost = ?2, starts = 0 WHERE id = ?1")?;
+                for (id, lost) in changed {
+                    update.execute(params![id, lost])?;
+                }
+            }
+            transaction.commit()?;
+            Ok(count)
+        };
+        work().map_err(|source| self.failed(source))
+    }
+
+    /// How many inputs are done and have lost their outputs.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn lost(&self) -> Result<u64, JournalError> {
+        lock(&self.durable)
+            .query_row("SELECT count(*) FROM input WHERE lost", [], |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+            .map_err(|source| self.failed(source))
+    }
+
     /// Whether an input of this name, length and time of change is complete, so that it need not be read again. One
-    /// at which the device failed is not.
+    /// at which the device failed, or whose outputs are lost, is not.
     ///
     /// # Errors
     /// The database fails.
@@ -159,7 +266,7 @@ impl Journal {
         lock(&self.marks)
             .prepare_cached(
                 "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3
-                   AND outcome IS NOT NULL AND NOT again",
+                   AND outcome IS NOT NULL AND NOT again AND NOT lost",
             )
             .and_then(|mut found| {
                 found.query_row(params![name, signed(fingerprint.0), fingerprint.1], |_| Ok(())).optional()
@@ -174,7 +281,7 @@ impl Journal {
     /// The database fails.
     pub fn starts(&self, id: &str) -> Result<u32, JournalError> {
         lock(&self.marks)
-            .prepare_cached("SELECT starts FROM input WHERE id = ?1 AND outcome IS NULL")
+            .prepare_cached("SELECT starts FROM input WHERE id = ?1 AND (outcome IS NULL OR lost)")
             .and_then(|mut starts| starts.query_row([id], |row| row.get(0)).optional())
             .map(Option::unwrap_or_default)
             .map_err(|source| self.failed(source))
@@ -199,18 +306,18 @@ impl Journal {
                 )?
                 .query_map(params![input.id, input.name, length, changed], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
-            let (count, complete) = transaction
+            let (count, complete, recorded) = transaction
                 .prepare_cached(
                     "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
                      ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
-                       starts = starts + (outcome IS NULL)
-                     RETURNING starts, outcome IS NOT NULL",
+                       starts = starts + (outcome IS NULL OR lost)
+                     RETURNING starts, outcome IS NOT NULL AND NOT lost, line",
                 )?
                 .query_row(params![input.id, input.name, digest, length, changed], |row| {
-                    Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?))
+                    Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?, row.get(2)?))
                 })?;
             transaction.commit()?;
-            Ok((!complete).then_some(Start { count, superseded }))
+            Ok((!complete).then_some(Start { count, superseded, recorded }))
         };
         work().map_err(|source| self.failed(source))
     }
@@ -221,12 +328,16 @@ impl Journal {
     /// The database fails.
     pub fn take_back(&self, id: &str) -> Result<(), JournalError> {
         lock(&self.marks)
-            .execute("UPDATE input SET starts = max(starts - 1, 0) WHERE id = ?1 AND outcome IS NULL", [id])
+            .execute(
+                "UPDATE input SET starts = max(starts - 1, 0) WHERE id = ?1 AND (outcome IS NULL OR lost)",
+                [id],
+            )
             .map(|_| ())
             .map_err(|source| self.failed(source))
     }
 
-    /// Commits complete inputs, all or none, durably. An input that is complete already keeps its first line.
+    /// Commits complete inputs, all or none, durably. An input that is complete already keeps its first line; one whose
+    /// outputs were lost has them again, and its place in the order.
     ///
     /// # Errors
     /// The database fails; nothing is committed then.
@@ -236,9 +347,9 @@ impl Journal {
             let transaction = durable.transaction()?;
             {
                 let mut update = transaction.prepare_cached(
-                    "UPDATE input SET outcome = ?2, line = ?3, again = ?4,
-                       completed = (SELECT coalesce(max(completed), 0) + 1 FROM input)
-                     WHERE id = ?1 AND outcome IS NULL",
+                    "UPDATE input SET outcome = ?2, line = ?3, again = ?4, lost = 0,
+                       completed = coalesce(completed, (SELECT coalesce(max(completed), 0) + 1 FROM input))
+                     WHERE id = ?1 AND (outcome IS NULL OR lost)",
                 )?;
                 for input in inputs {
                     update.execute(params![
@@ -297,175 +408,11 @@ fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn begin(connection: &Connection, bundle: &Digest) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE;
-         CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
-         CREATE TABLE input (
-           id TEXT PRIMARY KEY,
-           name TEXT NOT NULL,
-           digest TEXT NOT NULL,
-           length INTEGER NOT NULL,
-           changed INTEGER NOT NULL,
-           starts INTEGER NOT NULL,
-           outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
-           line TEXT,
-           completed INTEGER,
-           again INTEGER NOT NULL DEFAULT 0
-         ) STRICT, WITHOUT ROWID;
-         CREATE INDEX input_name ON input (name);
-         CREATE INDEX input_completed ON input (completed);
-         INSERT INTO run VALUES ('{bundle}');
-         PRAGMA user_version = {SCHEMA};
-         COMMIT;"
-    ))
-}
-
-/// From version 1 to 2. Inputs at which the device failed were complete for good; now they are tried again.
-fn add_again(connection: &Connection) -> rusqlite::Result<()> {
-    let codes = Code::OF_THE_DEVICE.map(|code| format!("'{code}'")).join(", ");
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE;
-         ALTER TABLE input ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
-         UPDATE input SET again = 1 WHERE outcome = 'quarantine' AND json_extract(line, '$.code') IN ({codes});
-         PRAGMA user_version = 2;
-         COMMIT;"
-    ))
-}
-
 /// SQLite's integers are signed; a file that long does not exist.
 fn signed(length: u64) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
-        Started { id, name, digest: Some(Digest::of(name.as_bytes())), fingerprint: (3, 7) }
-    }
-
-    fn first(count: u32) -> Option<Start> {
-        Some(Start { count, superseded: Vec::new() })
-    }
-
-    fn completed(id: &str, outcome: Outcome) -> Completed {
-        Completed { id: id.to_owned(), outcome, line: format!("{{\"id\":\"{id}\"}}") }
-    }
-
-    #[test]
-    fn what_was_completed_is_known_after_opening_again_and_not_done_twice() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundle = Digest::of(b"bundle");
-        {
-            let journal = Journal::open(folder.path(), &bundle).unwrap();
-            assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
-            assert_eq!(journal.start(&started("2", "b")).unwrap(), first(1));
-            journal.complete(&[completed("2", Outcome::Quarantined)]).unwrap();
-        }
-        let journal = Journal::open(folder.path(), &bundle).unwrap();
-        assert!(journal.is_complete("b", (3, 7)).unwrap());
-        assert!(!journal.is_complete("b", (3, 8)).unwrap());
-        assert!(!journal.is_complete("a", (3, 7)).unwrap());
-        assert_eq!(journal.start(&started("2", "b")).unwrap(), None);
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), first(2), "the first start was cut off");
-        journal.complete(&[completed("1", Outcome::Done), completed("2", Outcome::Done)]).unwrap();
-        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
-        let mut lines = Vec::new();
-        journal
-            .lines(|line| {
-                lines.push(line.to_owned());
-                Ok::<(), JournalError>(())
-            })
-            .unwrap();
-        assert_eq!(lines, [r#"{"id":"2"}"#, r#"{"id":"1"}"#]);
-    }
-
-    #[test]
-    fn a_start_that_is_taken_back_does_not_count() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path(), &Digest::of(b"bundle")).unwrap();
-        journal.start(&started("1", "a")).unwrap();
-        journal.take_back("1").unwrap();
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
-    }
-
-    #[test]
-    fn an_input_at_which_the_device_failed_is_started_anew_and_its_line_gives_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path(), &Digest::of(b"bundle")).unwrap();
-        // It could not be read, and stood under an id without its content.
-        let unread = Started { digest: None, ..started("unread", "a") };
-        journal.start(&unread).unwrap();
-        journal.complete(&[completed("unread", Outcome::DeviceFailed)]).unwrap();
-        assert_eq!(journal.tally().unwrap(), Tally { done: 0, quarantined: 1 });
-        assert!(!journal.is_complete("a", (3, 7)).unwrap());
-        assert_eq!(journal.starts("unread").unwrap(), 0);
-        // Read now, the host failed at it.
-        let superseded = vec!["unread".to_owned()];
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(Start { count: 1, superseded }));
-        journal.complete(&[completed("1", Outcome::DeviceFailed)]).unwrap();
-        let superseded = vec!["1".to_owned()];
-        assert_eq!(journal.start(&started("1", "a")).unwrap(), Some(Start { count: 1, superseded }));
-        assert_eq!(journal.starts("1").unwrap(), 1);
-        journal.complete(&[completed("1", Outcome::Done)]).unwrap();
-        assert!(journal.is_complete("a", (3, 7)).unwrap());
-        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
-    }
-
-    #[test]
-    fn a_journal_of_version_1_is_read_and_tries_again_what_the_device_failed_at() {
-        let folder = tempfile::tempdir().unwrap();
-        let bundle = Digest::of(b"bundle");
-        Connection::open(folder.path().join("journal.sqlite"))
-            .unwrap()
-            .execute_batch(&format!(
-                "CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
-                 CREATE TABLE input (
-                   id TEXT PRIMARY KEY,
-                   name TEXT NOT NULL,
-                   digest TEXT NOT NULL,
-                   length INTEGER NOT NULL,
-                   changed INTEGER NOT NULL,
-                   starts INTEGER NOT NULL,
-                   outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
-                   line TEXT,
-                   completed INTEGER
-                 ) STRICT, WITHOUT ROWID;
-                 CREATE INDEX input_name ON input (name);
-                 CREATE INDEX input_completed ON input (completed);
-                 INSERT INTO run VALUES ('{bundle}');
-                 INSERT INTO input VALUES
-                   ('1', 'done', '', 3, 7, 1, 'done', '{{}}', 1),
-                   ('2', 'malformed', '', 3, 7, 1, 'quarantine', '{{\"code\":\"malformed\"}}', 2),
-                   ('3', 'unwritable', '', 3, 7, 1, 'quarantine', '{{\"code\":\"output-unwritable\"}}', 3),
-                   ('4', 'begun', '', 3, 7, 1, NULL, NULL, NULL);
-                 PRAGMA user_version = 1;"
-            ))
-            .unwrap();
-        let journal = Journal::open(folder.path(), &bundle).unwrap();
-        let complete = ["done", "malformed", "unwritable", "begun"]
-            .map(|name| journal.is_complete(name, (3, 7)).unwrap());
-        assert_eq!(complete, [true, true, false, false]);
-        assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 2 });
-        drop(journal);
-        drop(Journal::open(folder.path(), &bundle).unwrap());
-    }
-
-    #[test]
-    fn a_folder_begun_with_another_bundle_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Journal::open(folder.path(), &Digest::of(b"one")).unwrap());
-        let refused = Journal::open(folder.path(), &Digest::of(b"two"));
-        assert!(matches!(refused, Err(JournalError::OtherBundle { .. })), "{refused:?}");
-    }
-
-    #[test]
-    fn two_journals_of_one_folder_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = Journal::open(folder.path(), &Digest::of(b"one")).unwrap();
-        let second = Journal::open(folder.path(), &Digest::of(b"one"));
-        assert!(matches!(second, Err(JournalError::Busy { .. })), "{second:?}");
-    }
-}
+#[path = "journal_tests.rs"]
+mod tests;

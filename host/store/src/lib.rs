@@ -7,5 +7,6 @@
 
 mod journal;
 pub mod place;
+mod tables;
 
-pub use journal::{Completed, Journal, JournalError, Outcome, Start, Started, Tally};
+pub use journal::{Binding, Completed, Journal, JournalError, Look, Outcome, Remains, Start, Started, Tally};

@@ -22,12 +22,38 @@ pub enum Access {
     Shared,
 }
 
+/// What makes things last. In tests, one that writes down what it was asked.
+trait Disk {
+    /// Returns when a file's content, or a folder's names, would outlive a power cut.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts a file under another name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+}
+
+struct RealDisk;
+
+impl Disk for RealDisk {
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        // Since Linux 4.17 a descriptor opened later learns of errors that nobody was told of yet.
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+}
+
 /// Makes a folder and those above it where they are missing, durably: each new name is synced in its parent, so that
 /// no file that is durable in the folder loses its way in a power cut.
 ///
 /// # Errors
 /// The disk refuses.
 pub fn folder(path: &Path, access: Access) -> io::Result<()> {
+    folder_on(&RealDisk, path, access)
+}
+
+fn folder_on(disk: &dyn Disk, path: &Path, access: Access) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
         let mode = if access == Access::Owner && folder == path { 0o700 } else { 0o777 };
@@ -37,7 +63,7 @@ pub fn folder(path: &Path, access: Access) -> io::Result<()> {
             made => made?,
         }
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        disk.sync(parent.unwrap_or(Path::new(".")))?;
     }
     if access == Access::Owner && fs::metadata(path)?.permissions().mode() & 0o777 != 0o700 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
@@ -118,16 +144,19 @@ pub fn stage(place: &Path, mode: u32) -> io::Result<Writing> {
 /// # Errors
 /// The disk fails. Files already renamed stay; the caller does not record them, and the next try replaces them.
 pub fn settle(batch: Vec<Staged>) -> io::Result<()> {
+    settle_on(&RealDisk, batch)
+}
+
+fn settle_on(disk: &dyn Disk, batch: Vec<Staged>) -> io::Result<()> {
     for staged in &batch {
         if let Some(temporary) = &staged.temporary {
-            // Since Linux 4.17 a descriptor opened later learns of errors that nobody was told of yet.
-            File::open(temporary)?.sync_all()?;
+            disk.sync(temporary)?;
         }
     }
     let mut folders: Vec<PathBuf> = Vec::new();
     for mut staged in batch {
         if let Some(temporary) = &staged.temporary {
-            fs::rename(temporary, &staged.place)?;
+            disk.rename(temporary, &staged.place)?;
             staged.temporary = None;
         }
         if let Some(folder) = staged.place.parent()
@@ -137,7 +166,7 @@ pub fn settle(batch: Vec<Staged>) -> io::Result<()> {
         }
     }
     for folder in folders {
-        File::open(folder)?.sync_all()?;
+        disk.sync(&folder)?;
     }
     Ok(())
 }
@@ -175,6 +204,101 @@ mod tests {
         settle(vec![staged]).unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"whole");
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    /// Does as the disk does, and writes down what it was asked.
+    #[derive(Default)]
+    struct Recording {
+        asked: std::cell::RefCell<Vec<String>>,
+        fails_at: Option<usize>,
+    }
+
+    impl Recording {
+        fn ask(&self, what: &str, path: &Path) -> io::Result<()> {
+            let name = path.file_name().unwrap().to_string_lossy();
+            // Temporary names begin with a number that no test can know.
+            let name = name.strip_prefix(TEMPORARY).map_or(name.clone().into_owned(), |rest| {
+                format!("temporary {}", rest.split_once('-').unwrap().1)
+            });
+            let mut asked = self.asked.borrow_mut();
+            asked.push(format!("{what} {name}"));
+            if self.fails_at == Some(asked.len()) { Err(io::Error::other("worn out")) } else { Ok(()) }
+        }
+    }
+
+    impl Disk for Recording {
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            self.ask("sync", path)?;
+            RealDisk.sync(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.ask("rename to", to)?;
+            RealDisk.rename(from, to)
+        }
+    }
+
+    #[test]
+    fn all_files_are_durable_before_the_first_is_renamed_and_every_folder_after_the_last() {
+        let root = tempfile::tempdir().unwrap();
+        let batch = || {
+            ["images/1.dcm", "findings/1.json", "images/2.dcm"].map(|name| {
+                let place = root.path().join(name);
+                fs::create_dir_all(place.parent().unwrap()).unwrap();
+                stage(&place, 0o600).unwrap().written()
+            })
+        };
+        let disk = Recording::default();
+        settle_on(&disk, batch().into()).unwrap();
+        let expected = [
+            "sync temporary 1.dcm",
+            "sync temporary 1.json",
+            "sync temporary 2.dcm",
+            "rename to 1.dcm",
+            "rename to 1.json",
+            "rename to 2.dcm",
+            "sync images",
+            "sync findings",
+        ];
+        assert_eq!(*disk.asked.borrow(), expected);
+        // Wherever the disk fails, the batch is not said to be durable, and nothing is asked afterwards.
+        for fails_at in 1..=expected.len() {
+            let disk = Recording { fails_at: Some(fails_at), ..Recording::default() };
+            settle_on(&disk, batch().into()).unwrap_err();
+            assert_eq!(*disk.asked.borrow(), expected[..fails_at]);
+        }
+    }
+
+    /// Fails where a folder for its owner alone is made to last while others may look into it.
+    struct Watching(PathBuf);
+
+    impl Disk for Watching {
+        fn sync(&self, _: &Path) -> io::Result<()> {
+            assert_eq!(fs::metadata(&self.0)?.permissions().mode() & 0o777, 0o700);
+            Ok(())
+        }
+
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_owners_folder_is_closed_to_others_from_the_beginning() {
+        let root = tempfile::tempdir().unwrap();
+        let private = root.path().join("private");
+        folder_on(&Watching(private.clone()), &private, Access::Owner).unwrap();
+    }
+
+    #[test]
+    fn each_folder_that_is_made_is_made_to_last_in_the_one_above_it_and_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("a")).unwrap();
+        let disk = Recording::default();
+        folder_on(&disk, &root.path().join("a/b/c"), Access::Shared).unwrap();
+        assert_eq!(*disk.asked.borrow(), ["sync a", "sync b"]);
+        folder_on(&disk, &root.path().join("a/b/c"), Access::Owner).unwrap();
+        assert_eq!(disk.asked.borrow().len(), 2);
     }
 
     #[test]
@@ -226,6 +350,24 @@ mod tests {
         fs::write(folder.path().join(format!("{TEMPORARY}7-cut.dcm")), "half").unwrap();
         sweep(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["whole.dcm"]);
+        // Nothing of this program makes a folder of such a name; what it is, nobody knows.
+        fs::create_dir(folder.path().join(format!("{TEMPORARY}folder"))).unwrap();
+        sweep(folder.path()).unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_leftover_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        // Counting begins at none in each process, and other tests of this one have staged a few.
+        for count in 0..500 {
+            fs::write(folder.path().join(format!("{TEMPORARY}{count}-a.dcm")), "longer").unwrap();
+        }
+        let mut writing = stage(&folder.path().join("a.dcm"), 0o600).unwrap();
+        writing.write_all(b"new").unwrap();
+        settle(vec![writing.written()]).unwrap();
+        assert_eq!(fs::read(folder.path().join("a.dcm")).unwrap(), b"new");
+        assert_eq!(names(folder.path()).len(), 501);
     }
 
     #[test]
@@ -240,7 +382,8 @@ mod tests {
         fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
         folder(&deep, Access::Owner).unwrap();
         assert_eq!(mode(&deep), 0o700);
+        fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
         folder(&deep, Access::Shared).unwrap();
-        assert_eq!(mode(&deep), 0o700, "what is there is left as it is");
+        assert_eq!(mode(&deep), 0o755, "what is there is left as it is");
     }
 }

@@ -99,6 +99,12 @@ pub const OUTPUT_UNWRITABLE: &str = "output-unwritable";
 pub const INPUT_CRASHES_HOST: &str = "input-crashes-host";
 /// The host itself failed while it served the guest; the local log says where.
 pub const HOST_FAULT: &str = "host-fault";
+/// A run is refused: its output folder was begun with another bundle.
+pub const OTHER_BUNDLE: &str = "other-bundle";
+/// A run is refused: its output folder was begun with another pseudonym key.
+pub const OTHER_KEY: &str = "other-key";
+/// A run is refused: its output folder holds results, and the journal that knows of them is gone.
+pub const JOURNAL_MISSING: &str = "journal-missing";
 
 #[cfg(test)]
 mod tests {

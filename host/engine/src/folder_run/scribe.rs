@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use martello_store::place::{self, Staged};
@@ -10,6 +10,7 @@ use martello_store::{Completed, Journal, Outcome, Tally};
 use tokio::sync::mpsc;
 
 use super::dispatch::Ticket;
+use super::restoring::Again;
 use super::{Observer, RunError};
 use crate::outputs::OutputFolder;
 use crate::report::ReportLine;
@@ -22,6 +23,27 @@ pub(super) struct Finished {
     pub(super) staged: Vec<Staged>,
     pub(super) line: Box<ReportLine>,
     pub(super) ticket: Ticket,
+    pub(super) before: Before,
+}
+
+/// What the report says already of an input that is completed now.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// Nothing.
+    Nothing,
+    /// That the device failed at it.
+    DeviceFailed,
+    /// That it is done, in this line; its outputs were lost.
+    Lost { line: String, again: Again },
+}
+
+/// What a scribe has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    /// Inputs that were completed.
+    pub(super) completed: Tally,
+    /// Inputs whose outputs were made again.
+    pub(super) restored: u64,
 }
 
 /// Makes complete inputs durable, in batches.
@@ -31,6 +53,8 @@ pub(super) struct Scribe {
     report_path: PathBuf,
     output: PathBuf,
     observer: Arc<dyn Observer>,
+    /// Whether the report holds lines that are out of date.
+    stale: bool,
 }
 
 impl Scribe {
@@ -41,47 +65,62 @@ impl Scribe {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, RunError> {
         let report_path = output.report();
-        let in_report = |source| RunError::Report { path: report_path.clone(), source };
-        let mut fresh = place::stage(&report_path, 0o640).map_err(in_report)?;
-        journal.lines(|line| writeln!(fresh, "{line}").map_err(in_report))?;
-        place::settle(vec![fresh.written()]).map_err(in_report)?;
-        let report = File::options().append(true).open(&report_path).map_err(in_report)?;
-        Ok(Self { journal, report, report_path, output: output.path().to_owned(), observer })
+        let report = make_report(&journal, &report_path)?;
+        Ok(Self { journal, report, report_path, output: output.path().to_owned(), observer, stale: false })
     }
 
     /// Commits what workers send until the last of them is gone, and returns how many inputs ended how.
-    pub(super) fn work(mut self, mut from_workers: mpsc::Receiver<Finished>) -> Result<Tally, RunError> {
+    ///
+    /// Where an input has a new line, the old one stands before it in the report until the end of the run.
+    pub(super) fn work(mut self, mut from_workers: mpsc::Receiver<Finished>) -> Result<Written, RunError> {
         let mut batch = Vec::with_capacity(LARGEST_BATCH);
-        let mut tally = Tally::default();
+        let mut written = Written::default();
         while from_workers.blocking_recv_many(&mut batch, LARGEST_BATCH) > 0 {
-            self.commit(batch.drain(..), &mut tally)?;
+            self.commit(batch.drain(..), &mut written)?;
         }
-        Ok(tally)
+        if self.stale {
+            make_report(&self.journal, &self.report_path)?;
+        }
+        Ok(written)
     }
 
-    fn commit(&mut self, batch: impl Iterator<Item = Finished>, tally: &mut Tally) -> Result<(), RunError> {
+    fn commit(
+        &mut self,
+        batch: impl Iterator<Item = Finished>,
+        written: &mut Written,
+    ) -> Result<(), RunError> {
+        let mut text = String::new();
         let mut files = Vec::new();
         let mut completed = Vec::new();
         let mut ended = Vec::new();
         for finished in batch {
             files.extend(finished.staged);
-            let text = serde_json::to_string(&finished.line)
+            let new_line = serde_json::to_string(&finished.line)
                 .map_err(|error| RunError::Report { path: self.report_path.clone(), source: error.into() })?;
             let outcome = match &finished.line.code {
                 None => Outcome::Done,
                 Some(code) if code.is_of_the_device() => Outcome::DeviceFailed,
                 Some(_) => Outcome::Quarantined,
             };
-            match outcome {
-                Outcome::Done => tally.done += 1,
-                Outcome::Quarantined | Outcome::DeviceFailed => tally.quarantined += 1,
+            match (&finished.before, outcome) {
+                (Before::Lost { .. }, _) => written.restored += 1,
+                (_, Outcome::Done) => written.completed.done += 1,
+                (_, Outcome::Quarantined | Outcome::DeviceFailed) => written.completed.quarantined += 1,
             }
-            completed.push(Completed { id: finished.line.id.clone(), outcome, line: text });
+            let line = match finished.before {
+                Before::Lost { line, again: Again::Same } => line,
+                before => {
+                    self.stale |= !matches!(before, Before::Nothing);
+                    text.push_str(&new_line);
+                    text.push('\n');
+                    new_line
+                }
+            };
+            completed.push(Completed { id: finished.line.id.clone(), outcome, line });
             ended.push((finished.line, finished.ticket));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
         self.journal.complete(&completed)?;
-        let text: String = completed.iter().map(|input| format!("{}\n", input.line)).collect();
         let reported = self
             .report
             .write_all(text.as_bytes())
@@ -92,4 +131,13 @@ impl Scribe {
         }
         reported
     }
+}
+
+/// Makes the report new from the journal, and opens it to be written on.
+fn make_report(journal: &Journal, path: &Path) -> Result<File, RunError> {
+    let in_report = |source| RunError::Report { path: path.to_owned(), source };
+    let mut fresh = place::stage(path, 0o640).map_err(in_report)?;
+    journal.lines(|line| writeln!(fresh, "{line}").map_err(in_report))?;
+    place::settle(vec![fresh.written()]).map_err(in_report)?;
+    File::options().append(true).open(path).map_err(in_report)
 }

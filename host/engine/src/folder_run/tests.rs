@@ -5,7 +5,7 @@ use std::path::Path;
 
 use martello_ingest::Found;
 use martello_pipeline::Plan;
-use martello_store::Started;
+use martello_store::{Remains, Started};
 use martello_vocab::code;
 use serde_json::Value;
 
@@ -22,16 +22,23 @@ impl Observer for Silent {
 struct Bench {
     folder: tempfile::TempDir,
     active: Arc<Active>,
+    missing: MissingOutputs,
+}
+
+/// A bundle that is active under the key of this state folder.
+fn active(state: &Path) -> Arc<Active> {
+    let device = Device::start(&DeviceConfig::new(state.to_owned())).unwrap();
+    let bundle = bundle_of_nothing();
+    let plan = Plan::of(bundle.manifest()).unwrap();
+    Arc::new(device.without_stages(plan, &bundle))
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("in")).unwrap();
-        let device = Device::start(&DeviceConfig::new(folder.path().join("state"))).unwrap();
-        let bundle = bundle_of_nothing();
-        let plan = Plan::of(bundle.manifest()).unwrap();
-        Self { folder, active: Arc::new(device.without_stages(plan, &bundle)) }
+        let active = active(&folder.path().join("state"));
+        Self { folder, active, missing: MissingOutputs::Restore }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -52,6 +59,7 @@ impl Bench {
             watch: WatchMode::Once,
             report: ReportMode::Named,
             concurrency: NonZero::new(2).unwrap(),
+            missing: self.missing,
         };
         on_threads(run.run(Arc::clone(&self.active), Arc::new(Silent), Arc::default()))
     }
@@ -61,7 +69,9 @@ impl Bench {
     }
 
     fn journal(&self) -> Journal {
-        Journal::open(&self.path("out/.martello"), &self.active.bundle_digest).unwrap()
+        let key_id = self.active.site_key.key_id();
+        let binding = Binding { bundle: self.active.bundle_digest, pseudonym_key: &key_id };
+        Journal::open(&self.path("out/.martello"), &binding, Remains::Nothing).unwrap()
     }
 
     /// Starts an input as a process does that is ended then.
@@ -235,6 +245,8 @@ fn what_the_device_failed_at_is_tried_again_and_leaves_quarantine() {
     assert_eq!(summary.this_run, Tally { done: 1, quarantined: 0 });
     assert_eq!(summary.all, Tally { done: 1, quarantined: 0 });
     assert!(!note.exists());
+    let outcomes: Vec<_> = bench.lines().iter().map(|line| line["outcome"].to_string()).collect();
+    assert_eq!(outcomes, ["\"done\""], "the line that is out of date is gone");
 }
 
 #[test]
@@ -262,6 +274,7 @@ fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
             watch: WatchMode::Once,
             report: ReportMode::Named,
             concurrency: NonZero::new(2).unwrap(),
+            missing: MissingOutputs::Restore,
         };
         let ended = on_threads(run.run(Arc::clone(&bench.active), Arc::new(Silent), Arc::default()));
         assert_eq!(matches!(ended, Err(RunError::OwnOutputs { .. })), !allowed, "{input}: {ended:?}");
@@ -292,4 +305,166 @@ fn a_large_input_is_copied_into_the_given_folder_and_nowhere_else() {
     assert!(matches!(missing, Err(reading::ReadError::Unreadable(_))));
     let (payload, _) = reading::read_input(&found, bench.folder.path()).ok().unwrap();
     assert_eq!(payload.len(), 33 << 20);
+}
+
+#[test]
+fn a_run_with_another_key_is_refused_and_harms_nothing() {
+    let mut bench = Bench::new();
+    bench.input("a.dcm", "content");
+    bench.run().unwrap();
+    let report = fs::read(bench.path("out/report.jsonl")).unwrap();
+    let other = active(&bench.path("other"));
+    let first = std::mem::replace(&mut bench.active, other);
+    let refused = bench.run();
+    let Err(RunError::Journal(error @ JournalError::OtherKey { .. })) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(error.code().unwrap().as_str(), code::OTHER_KEY);
+    assert_eq!(fs::read(bench.path("out/report.jsonl")).unwrap(), report);
+    bench.active = first;
+    assert_eq!(bench.run().unwrap().skipped, 1);
+}
+
+#[test]
+fn results_without_their_journal_are_not_taken_for_a_fresh_folder() {
+    let bench = Bench::new();
+    // Quarantined, so that it has outputs.
+    File::create(bench.path("in/a.dcm")).unwrap().set_len((4 << 30) + 1).unwrap();
+    bench.run().unwrap();
+    let (report, journal) = (bench.path("out/report.jsonl"), bench.path("out/.martello"));
+    let lines = fs::read(&report).unwrap();
+    let refused = |bench: &Bench| matches!(bench.run(), Err(RunError::Journal(JournalError::Missing { .. })));
+    for name in ["journal.sqlite", "journal.sqlite-wal"] {
+        fs::write(journal.join(name), "").unwrap();
+    }
+    assert!(refused(&bench), "an empty journal");
+    fs::remove_dir_all(&journal).unwrap();
+    assert!(refused(&bench), "no journal");
+    assert_eq!(fs::read(&report).unwrap(), lines);
+    fs::remove_file(&report).unwrap();
+    assert!(refused(&bench), "no journal and no report");
+    fs::remove_dir_all(bench.path("out/quarantine")).unwrap();
+    // What is not named as outputs are may be anything.
+    fs::write(bench.path("out/findings/readme.txt"), "").unwrap();
+    assert_eq!(bench.run().unwrap().this_run, Tally { done: 0, quarantined: 1 });
+}
+
+#[test]
+fn an_input_whose_outputs_are_lost_is_done_again_and_the_report_says_so_once() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    bench.run().unwrap();
+    let before = bench.lines();
+    bench.journal().review(|_, _| false).unwrap();
+    let (worked, journal) = bench.dispatch(vec![found.clone()], false);
+    assert_eq!(worked.unwrap(), 0, "it was not complete before");
+    assert_eq!((journal.lost().unwrap(), journal.tally().unwrap().done), (0, 1));
+    drop(journal);
+    assert_eq!(bench.lines(), before);
+    assert_eq!(bench.dispatch(vec![found], false).0.unwrap(), 1);
+}
+
+#[test]
+fn an_input_that_does_not_give_its_lost_outputs_again_keeps_its_line_and_is_told_of() {
+    let mut bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let id = bench.start(&found, Some(martello_vocab::Digest::of(b"content")));
+    let file = bench.path("out/findings").join(format!("{id}.json"));
+    let digest = martello_vocab::Digest::of(b"outputs");
+    let line = format!(
+        r#"{{"id":"{id}","outputs":[{{"path":"findings/{id}.json","digest":"{digest}","bytes":7}}]}}"#
+    );
+    let completed = martello_store::Completed {
+        id: id.clone(),
+        outcome: martello_store::Outcome::Done,
+        line: line.clone(),
+    };
+    bench.journal().complete(&[completed]).unwrap();
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for (content, lost) in [("outputs", 0), ("cut", 1)] {
+        fs::write(&file, content).unwrap();
+        let summary = bench.run().unwrap();
+        assert_eq!((summary.missing, summary.restored, summary.skipped), (lost, 0, 1 - lost), "{content}");
+    }
+    // Nothing is blamed on it, and it may be tried for ever.
+    assert_eq!(bench.journal().starts(&id).unwrap(), 0);
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.missing, summary.all), (1, Tally { done: 1, quarantined: 0 }));
+    assert_eq!(bench.lines(), [serde_json::from_str::<Value>(&line).unwrap()]);
+    // Where the host was ended at it again and again, it is not tried, and does not end in quarantine either.
+    (0..4).for_each(|_| drop(bench.start(&found, Some(martello_vocab::Digest::of(b"content")))));
+    assert_eq!(bench.run().unwrap().all, Tally { done: 1, quarantined: 0 });
+    // Something collects outputs.
+    bench.missing = MissingOutputs::Leave;
+    fs::remove_file(&file).unwrap();
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.missing, summary.skipped), (0, 1));
+    // And the input is gone.
+    bench.missing = MissingOutputs::Restore;
+    fs::remove_file(&found.path).unwrap();
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.missing, summary.skipped), (1, 0));
+}
+
+/// Tells a channel of what is complete.
+struct Telling(std::sync::mpsc::Sender<Option<String>>);
+
+impl Observer for Telling {
+    fn found(&self, _total: u64) {}
+    fn completed(&self, line: Option<&ReportLine>) {
+        let _ = self.0.send(line.and_then(|line| line.input.clone()));
+    }
+}
+
+#[test]
+fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
+    let bench = Bench::new();
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let suspect = bench.input("suspect.dcm", "content");
+    bench.start(&suspect, Some(martello_vocab::Digest::of(b"content")));
+    let fresh = ["1.dcm", "2.dcm"].map(|name| bench.input(name, "content"));
+    let output = OutputFolder::at(&bench.path("out")).unwrap();
+    output.prepare(std::iter::empty()).unwrap();
+    let journal = Arc::new(bench.journal());
+    let (tell, told) = std::sync::mpsc::channel();
+    let observer = Arc::new(Telling(tell));
+    let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
+    let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::<Telling>::clone(&observer)).unwrap();
+    let scribe = std::thread::spawn(move || scribe.work(from_workers).unwrap());
+    let turns: Arc<tokio::sync::RwLock<()>> = Arc::default();
+    let worker = Worker {
+        active: Arc::clone(&bench.active),
+        journal,
+        output,
+        report: ReportMode::Named,
+        to_scribe,
+        observer,
+        stop: Arc::default(),
+        turns: Arc::clone(&turns),
+    };
+    let (send, receive) = mpsc::channel(3);
+    let steps = std::thread::spawn(move || {
+        let next = || told.recv_timeout(std::time::Duration::from_secs(30)).ok().flatten();
+        let quiet = || told.recv_timeout(std::time::Duration::from_millis(300)).is_err();
+        // A neighbour is at work: a fresh input goes on beside it, the suspect waits for it.
+        let neighbour = Arc::clone(&turns).try_read_owned().unwrap();
+        send.blocking_send(fresh[0].clone()).unwrap();
+        assert_eq!(next().as_deref(), Some("1.dcm"));
+        send.blocking_send(suspect).unwrap();
+        assert!(quiet(), "the suspect was worked on beside another");
+        drop(neighbour);
+        assert_eq!(next().as_deref(), Some("suspect.dcm"));
+        // A suspect is at work: a fresh input waits for it.
+        let alone = Arc::clone(&turns).try_write_owned().unwrap();
+        send.blocking_send(fresh[1].clone()).unwrap();
+        assert!(quiet(), "an input was worked on beside a suspect");
+        drop(alone);
+        assert_eq!(next().as_deref(), Some("2.dcm"));
+    });
+    let two = NonZero::new(2).unwrap();
+    let worked = on_threads(dispatch(Arc::new(worker), receive, two, &AtomicUsize::new(0)));
+    assert_eq!(worked.unwrap(), 0);
+    steps.join().unwrap();
+    scribe.join().unwrap();
 }

@@ -9,14 +9,15 @@ use aws_lc_rs::rand;
 use martello_ingest::Found;
 use martello_runtime::Payload;
 use martello_store::place::Staged;
-use martello_store::{Journal, Started};
+use martello_store::{Journal, Start, Started};
 use martello_vocab::{Code, Digest, code};
 use tokio::sync::{RwLock, mpsc};
 use tracing::Instrument;
 
 use super::dispatch::{Ticket, Turn};
 use super::reading::{ReadError, read_input};
-use super::scribe::Finished;
+use super::restoring::{Again, Recorded};
+use super::scribe::{Before, Finished};
 use super::{Observer, ReportMode, RunError};
 use crate::activation::Active;
 use crate::outputs::OutputFolder;
@@ -31,7 +32,8 @@ const MOST_STARTS: u32 = 3;
 pub(super) enum Handled {
     Now,
     Before,
-    Stopped,
+    /// It was not completed: the run ends, the file is gone, or what it gave before cannot be had again.
+    Left,
 }
 
 pub(super) struct Worker {
@@ -49,7 +51,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) async fn handle(&self, found: Found, mut ticket: Ticket) -> Result<Handled, RunError> {
         if self.stop.load(Ordering::Relaxed) {
-            return Ok(Handled::Stopped);
+            return Ok(Handled::Left);
         }
         let name_id = self.active.site_key.name_id(&found.name);
         let fingerprint = (found.length, found.changed);
@@ -64,7 +66,7 @@ impl Worker {
         let input = match read {
             Ok((payload, digest)) => Ok(Input { payload, digest }),
             // A file that vanished before it could be read is no input any more.
-            Err(ReadError::Gone) => return Ok(Handled::Stopped),
+            Err(ReadError::Gone) => return Ok(Handled::Left),
             Err(ReadError::TooLarge) => Err(Code::of(code::INPUT_TOO_LARGE)),
             Err(ReadError::Unreadable(error)) => {
                 tracing::warn!(%error, "an input cannot be read");
@@ -82,7 +84,7 @@ impl Worker {
             _ => Turn::Alone { _guard: Arc::clone(&self.turns).write_owned().await },
         };
         if self.stop.load(Ordering::Relaxed) {
-            return Ok(Handled::Stopped);
+            return Ok(Handled::Left);
         }
         let started = Started { id: &id, name: &name_id, digest, fingerprint };
         let Some(start) = self.journal.start(&started)? else {
@@ -112,7 +114,11 @@ impl Worker {
         };
         let work = Work { found, id, input, pass, trace_id, begun, read_time };
         let (staged, line) = tokio::task::block_in_place(|| span.in_scope(|| self.write(work)))?;
-        let finished = Finished { staged, line, ticket };
+        let Some(before) = before(start, &line) else {
+            self.observer.completed(None);
+            return Ok(Handled::Left);
+        };
+        let finished = Finished { staged, line, ticket, before };
         self.to_scribe.send(finished).await.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
     }
@@ -170,6 +176,28 @@ impl Worker {
     fn unwritable(&self, source: io::Error) -> RunError {
         RunError::Write { path: self.output.path().to_owned(), source }
     }
+}
+
+/// What the report says already of an input; none where its lost outputs are not what it gives now, so that the first
+/// result stands.
+fn before(start: Start, line: &ReportLine) -> Option<Before> {
+    let Some(recorded) = start.recorded else {
+        let fresh = start.superseded.is_empty();
+        return Some(if fresh { Before::Nothing } else { Before::DeviceFailed });
+    };
+    let again = Recorded::of(&recorded).map_or(Again::Otherwise, |before| before.compare(line));
+    match again {
+        Again::Same => {}
+        Again::Changed => {
+            tracing::warn!(id = %line.id, "outputs that were made again are not those of before");
+        }
+        Again::Otherwise => {
+            let code = line.code.as_ref().map(ToString::to_string);
+            tracing::warn!(id = %line.id, code, "outputs that are gone could not be made again");
+            return None;
+        }
+    }
+    Some(Before::Lost { line: recorded, again })
 }
 
 /// An input that was read.

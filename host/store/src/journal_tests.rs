@@ -1,0 +1,306 @@
+//! The journal over a folder, opened as runs open it one after another.
+
+use super::*;
+
+fn binding(bundle: &[u8], pseudonym_key: &'static str) -> Binding<'static> {
+    Binding { bundle: Digest::of(bundle), pseudonym_key }
+}
+
+/// Opens a journal as the run does that began it.
+fn open(folder: &Path) -> Result<Journal, JournalError> {
+    Journal::open(folder, &binding(b"bundle", "0a0b0c0d"), Remains::Nothing)
+}
+
+fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
+    Started { id, name, digest: Some(Digest::of(name.as_bytes())), fingerprint: (3, 7) }
+}
+
+fn first(count: u32) -> Option<Start> {
+    Some(Start { count, superseded: Vec::new(), recorded: None })
+}
+
+fn completed(id: &str, outcome: Outcome) -> Completed {
+    Completed { id: id.to_owned(), outcome, line: format!("{{\"id\":\"{id}\"}}") }
+}
+
+fn lines(journal: &Journal) -> Vec<String> {
+    let mut lines = Vec::new();
+    let each = |line: &str| {
+        lines.push(line.to_owned());
+        Ok::<(), JournalError>(())
+    };
+    journal.lines(each).unwrap();
+    lines
+}
+
+#[test]
+fn what_was_completed_is_known_after_opening_again_and_not_done_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let journal = open(folder.path()).unwrap();
+        assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
+        assert_eq!(journal.start(&started("2", "b")).unwrap(), first(1));
+        journal.complete(&[completed("2", Outcome::Quarantined)]).unwrap();
+    }
+    let journal = open(folder.path()).unwrap();
+    assert!(journal.is_complete("b", (3, 7)).unwrap());
+    assert!(!journal.is_complete("b", (3, 8)).unwrap());
+    assert!(!journal.is_complete("b", (4, 7)).unwrap());
+    assert!(!journal.is_complete("a", (3, 7)).unwrap());
+    assert_eq!(journal.start(&started("2", "b")).unwrap(), None);
+    assert_eq!(journal.start(&started("1", "a")).unwrap(), first(2), "the first start was cut off");
+    journal.complete(&[completed("1", Outcome::Done), completed("2", Outcome::Done)]).unwrap();
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
+    journal.start(&started("3", "c")).unwrap();
+    assert_eq!(lines(&journal), [r#"{"id":"2"}"#, r#"{"id":"1"}"#]);
+}
+
+#[test]
+fn what_is_completed_outlives_a_power_cut_and_a_start_waits_for_no_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    // As SQLite numbers them: 2 is FULL, 1 is NORMAL.
+    for (connection, expected) in [(&journal.durable, 2), (&journal.marks, 1)] {
+        let asked = |name: &str| lock(connection).query_row(name, [], |row| row.get(0)).unwrap();
+        let synchronous: rusqlite::types::Value = asked("PRAGMA synchronous");
+        assert_eq!(synchronous, rusqlite::types::Value::Integer(expected));
+        assert_eq!(asked("PRAGMA journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
+    }
+}
+
+#[test]
+fn a_start_that_is_taken_back_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    journal.start(&started("1", "a")).unwrap();
+    journal.take_back("1").unwrap();
+    assert_eq!(journal.start(&started("1", "a")).unwrap(), first(1));
+}
+
+#[test]
+fn a_complete_input_that_was_touched_is_known_by_its_content_and_then_again_without_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    journal.start(&started("1", "a")).unwrap();
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    let touched = Started { fingerprint: (3, 9), ..started("1", "a") };
+    assert!(!journal.is_complete("a", touched.fingerprint).unwrap());
+    assert_eq!(journal.start(&touched).unwrap(), None);
+    assert!(journal.is_complete("a", touched.fingerprint).unwrap());
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+    // The same of one at which the device failed.
+    journal.start(&started("2", "b")).unwrap();
+    journal.complete(&[completed("2", Outcome::DeviceFailed)]).unwrap();
+    let touched = Started { fingerprint: (3, 9), ..started("2", "b") };
+    let superseded = vec!["2".to_owned()];
+    assert_eq!(journal.start(&touched).unwrap(), Some(Start { count: 1, superseded, recorded: None }));
+}
+
+#[test]
+fn an_input_at_which_the_device_failed_is_started_anew_and_its_line_gives_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    // It could not be read, and stood under an id without its content.
+    let unread = Started { digest: None, ..started("unread", "a") };
+    journal.start(&unread).unwrap();
+    journal.complete(&[completed("unread", Outcome::DeviceFailed)]).unwrap();
+    assert_eq!(journal.tally().unwrap(), Tally { done: 0, quarantined: 1 });
+    assert!(!journal.is_complete("a", (3, 7)).unwrap());
+    assert_eq!(journal.starts("unread").unwrap(), 0);
+    // Read now, the host failed at it.
+    let superseded = vec!["unread".to_owned()];
+    assert_eq!(
+        journal.start(&started("1", "a")).unwrap(),
+        Some(Start { count: 1, superseded, recorded: None })
+    );
+    journal.complete(&[completed("1", Outcome::DeviceFailed)]).unwrap();
+    let superseded = vec!["1".to_owned()];
+    assert_eq!(
+        journal.start(&started("1", "a")).unwrap(),
+        Some(Start { count: 1, superseded, recorded: None })
+    );
+    assert_eq!(journal.starts("1").unwrap(), 1);
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    assert!(journal.is_complete("a", (3, 7)).unwrap());
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+}
+
+#[test]
+fn a_journal_of_version_1_is_read_and_tries_again_what_the_device_failed_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = Digest::of(b"bundle");
+    Connection::open(folder.path().join("journal.sqlite"))
+        .unwrap()
+        .execute_batch(&format!(
+            "CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
+             CREATE TABLE input (
+               id TEXT PRIMARY KEY,
+               name TEXT NOT NULL,
+               digest TEXT NOT NULL,
+               length INTEGER NOT NULL,
+               changed INTEGER NOT NULL,
+               starts INTEGER NOT NULL,
+               outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
+               line TEXT,
+               completed INTEGER
+             ) STRICT, WITHOUT ROWID;
+             CREATE INDEX input_name ON input (name);
+             CREATE INDEX input_completed ON input (completed);
+             INSERT INTO run VALUES ('{bundle}');
+             INSERT INTO input VALUES
+               ('1', 'done', '', 3, 7, 1, 'done', '{{}}', 1),
+               ('2', 'malformed', '', 3, 7, 1, 'quarantine', '{{\"code\":\"malformed\"}}', 2),
+               ('3', 'unwritable', '', 3, 7, 1, 'quarantine', '{{\"code\":\"output-unwritable\"}}', 3),
+               ('4', 'begun', '', 3, 7, 1, NULL, NULL, NULL);
+             PRAGMA user_version = 1;"
+        ))
+        .unwrap();
+    let journal = open(folder.path()).unwrap();
+    let complete =
+        ["done", "malformed", "unwritable", "begun"].map(|name| journal.is_complete(name, (3, 7)).unwrap());
+    assert_eq!(complete, [true, true, false, false]);
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 2 });
+    drop(journal);
+    drop(open(folder.path()).unwrap());
+}
+
+#[test]
+fn a_journal_of_version_2_is_bound_to_the_key_that_is_there_unless_its_bundle_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = Digest::of(b"bundle");
+    Connection::open(folder.path().join("journal.sqlite"))
+        .unwrap()
+        .execute_batch(&format!(
+            "CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
+             CREATE TABLE input (
+               id TEXT PRIMARY KEY,
+               name TEXT NOT NULL,
+               digest TEXT NOT NULL,
+               length INTEGER NOT NULL,
+               changed INTEGER NOT NULL,
+               starts INTEGER NOT NULL,
+               outcome TEXT CHECK (outcome IN ('done', 'quarantine')),
+               line TEXT,
+               completed INTEGER,
+               again INTEGER NOT NULL DEFAULT 0
+             ) STRICT, WITHOUT ROWID;
+             INSERT INTO run VALUES ('{bundle}');
+             INSERT INTO input VALUES
+               ('1', 'done', '', 3, 7, 1, 'done', '{{}}', 1, 0),
+               ('2', 'unwritable', '', 3, 7, 1, 'quarantine', '{{}}', 2, 1);
+             PRAGMA user_version = 2;"
+        ))
+        .unwrap();
+    let with = |bundle, key| Journal::open(folder.path(), &binding(bundle, key), Remains::Report);
+    assert!(matches!(with(b"another", "ffffffff"), Err(JournalError::OtherBundle { .. })));
+    let journal = with(b"bundle", "0a0b0c0d").unwrap();
+    let complete = ["done", "unwritable"].map(|name| journal.is_complete(name, (3, 7)).unwrap());
+    assert_eq!(complete, [true, false]);
+    assert_eq!(journal.lost().unwrap(), 0);
+    drop(journal);
+    assert!(matches!(with(b"bundle", "ffffffff"), Err(JournalError::OtherKey { .. })));
+}
+
+#[test]
+fn a_folder_begun_with_another_bundle_or_another_key_is_refused_with_its_code_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    for (other, code) in [
+        (binding(b"other", "0a0b0c0d"), code::OTHER_BUNDLE),
+        (binding(b"bundle", "ffffffff"), code::OTHER_KEY),
+    ] {
+        let refused = Journal::open(folder.path(), &other, Remains::Nothing).unwrap_err();
+        assert_eq!(refused.code(), Some(Code::of(code)), "{refused:?}");
+    }
+    drop(open(folder.path()).unwrap());
+}
+
+#[test]
+fn a_journal_that_is_gone_or_emptied_beside_results_is_not_begun_anew() {
+    let gone = |folder: &Path, remains| {
+        let opened = Journal::open(folder, &binding(b"bundle", "0a0b0c0d"), remains);
+        let refused = opened.err().map(|error| error.code());
+        assert!(matches!(&refused, None | Some(Some(_))), "{refused:?}");
+        refused.flatten() == Some(Code::of(code::JOURNAL_MISSING))
+    };
+    for remains in [Remains::Outputs, Remains::Report] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(gone(folder.path(), remains), "{remains:?}");
+        assert!(gone(folder.path(), remains), "{remains:?}, where the refusal left an empty file");
+        std::fs::write(folder.path().join("journal.sqlite"), "").unwrap();
+        assert!(gone(folder.path(), remains), "{remains:?}, of no length");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!gone(folder.path(), Remains::Nothing));
+    // The power failed after the first outputs and before the journal heard of them.
+    assert!(!gone(folder.path(), Remains::Outputs));
+    assert!(gone(folder.path(), Remains::Report), "without inputs");
+    open(folder.path()).unwrap().start(&started("1", "a")).unwrap();
+    assert!(!gone(folder.path(), Remains::Report));
+    let database = Connection::open(folder.path().join("journal.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM run").unwrap();
+    assert!(gone(folder.path(), Remains::Nothing), "without its bundle");
+}
+
+#[test]
+fn an_input_whose_outputs_are_lost_is_begun_again_and_keeps_its_place_in_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    for (id, name, outcome) in
+        [("1", "a", Outcome::Done), ("2", "b", Outcome::Done), ("3", "c", Outcome::Quarantined)]
+    {
+        journal.start(&started(id, name)).unwrap();
+        journal.complete(&[completed(id, outcome)]).unwrap();
+    }
+    let mut asked = Vec::new();
+    let lost = journal.review(|line, look| {
+        asked.push((line.to_owned(), look));
+        !line.contains('1')
+    });
+    assert_eq!((lost.unwrap(), journal.lost().unwrap()), (1, 1));
+    // What stands in quarantine is for a person to take away.
+    assert_eq!(asked, [(r#"{"id":"1"}"#.into(), Look::Glance), (r#"{"id":"2"}"#.into(), Look::Glance)]);
+    assert!(!journal.is_complete("a", (3, 7)).unwrap());
+    assert!(journal.is_complete("b", (3, 7)).unwrap());
+    assert_eq!(journal.tally().unwrap(), Tally { done: 2, quarantined: 1 });
+    assert_eq!(journal.starts("1").unwrap(), 0);
+    let start = journal.start(&started("1", "a")).unwrap().unwrap();
+    assert_eq!((start.count, start.recorded.as_deref()), (1, Some(r#"{"id":"1"}"#)));
+    let line = r#"{"id":"1","again":true}"#.to_owned();
+    journal.complete(&[Completed { line: line.clone(), ..completed("1", Outcome::Done) }]).unwrap();
+    assert!(journal.is_complete("a", (3, 7)).unwrap());
+    assert_eq!((journal.lost().unwrap(), journal.start(&started("1", "a")).unwrap()), (0, None));
+    assert_eq!(lines(&journal), [&line, r#"{"id":"2"}"#, r#"{"id":"3"}"#]);
+}
+
+#[test]
+fn starts_of_an_input_whose_outputs_are_lost_are_counted_over_reviews_and_it_is_looked_at_closely_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    journal.start(&started("1", "a")).unwrap();
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    for count in 1..=2 {
+        assert_eq!(journal.review(|_, _| false).unwrap(), 1);
+        assert_eq!(journal.start(&started("1", "a")).unwrap().unwrap().count, count);
+        assert_eq!(journal.starts("1").unwrap(), count);
+    }
+    journal.take_back("1").unwrap();
+    assert_eq!(journal.starts("1").unwrap(), 1);
+    let mut looks = Vec::new();
+    let mut there = |_: &str, look| {
+        looks.push(look);
+        true
+    };
+    assert_eq!(journal.review(&mut there).unwrap(), 0);
+    assert_eq!(journal.review(&mut there).unwrap(), 0);
+    assert_eq!(looks, [Look::Closely, Look::Glance]);
+    assert!(journal.is_complete("a", (3, 7)).unwrap());
+}
+
+#[test]
+fn two_journals_of_one_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = open(folder.path()).unwrap();
+    let second = open(folder.path());
+    assert!(matches!(second, Err(JournalError::Busy { .. })), "{second:?}");
+}
