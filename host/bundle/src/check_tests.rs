@@ -130,6 +130,14 @@ fn words_of_evidence_stand_in_the_manifest_as_the_source_has_them_and_need_not_b
 }
 
 #[test]
+fn a_manifest_names_its_fields_that_nothing_enforces_yet() {
+    let mut manifest = Manifest::clone(draft(source()).unwrap().manifest());
+    assert_eq!(manifest.not_enforced(), ["security_version", "min_rollback_to", "compat", "health"]);
+    (manifest.min_rollback_to, manifest.compat, manifest.health) = (None, None, None);
+    assert_eq!(manifest.not_enforced(), ["security_version"]);
+}
+
+#[test]
 fn a_graph_can_have_no_cycle_because_only_earlier_stages_feed_later_ones() {
     let error = with("/pipeline/stages/0/from", json!("score.image")).unwrap_err();
     assert!(matches!(error, DraftError::Manifest(ManifestError::Unresolved { .. })), "{error}");

@@ -1,4 +1,9 @@
 //! The bundle manifest: everything that runs together, pinned by digest and signed as one document.
+//!
+//! **Accepted and not enforced yet**: `security_version`, `min_rollback_to`, `compat` and `health` belong to updates,
+//! which are not there. Their form is checked so that bundles signed today will do then; until then a device runs an
+//! older bundle, one for another device, and one that nobody has tried. [`Manifest::not_enforced`] names them, and
+//! `martello bundle verify` and `inspect` show them under that name.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +23,8 @@ pub struct Manifest {
     pub name: Name,
     /// The bundle's version (Semantic Versioning 2.0.0).
     pub version: String,
-    /// Counts up with each release that mends a weakness. Kept for updates: a device is to refuse a bundle below the
-    /// highest that it has committed. Not enforced yet.
+    /// Counts up with each release that mends a weakness: a device is to refuse a bundle below the highest that it has
+    /// committed. *Not enforced yet.*
     pub security_version: u32,
     /// When the bundle was made (RFC 3339, UTC).
     pub created: String,
@@ -36,14 +41,14 @@ pub struct Manifest {
     /// What the bundle wants of the device beyond running its stages. The device's policy intersects it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
-    /// The lowest security version to which a device that runs this bundle may still go back. Unset: its own. Kept for
-    /// updates; not enforced yet.
+    /// The lowest security version to which a device that runs this bundle may still go back. Unset: its own. *Not
+    /// enforced yet.*
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_rollback_to: Option<u32>,
-    /// On which devices it runs. Kept for updates; not enforced yet.
+    /// On which devices it runs. *Not enforced yet.*
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compat: Option<Compat>,
-    /// What it must show on trial before a device commits to it. Kept for updates; not enforced yet.
+    /// What it must show on trial before a device commits to it. *Not enforced yet.*
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// The software bill of materials.
@@ -54,8 +59,20 @@ pub struct Manifest {
     pub provenance: Option<PinnedFile>,
 }
 
-/// On which devices a bundle runs. Whatever is unset or empty is not asked for. Its form is checked; nothing enforces
-/// it yet.
+impl Manifest {
+    /// The fields of this manifest that nothing enforces yet, by name.
+    pub fn not_enforced(&self) -> Vec<&'static str> {
+        let fields = [
+            ("security_version", true),
+            ("min_rollback_to", self.min_rollback_to.is_some()),
+            ("compat", self.compat.is_some()),
+            ("health", self.health.is_some()),
+        ];
+        fields.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+    }
+}
+
+/// On which devices a bundle is to run. Whatever is unset or empty is not asked for. *Not enforced yet.*
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compat {
@@ -76,7 +93,7 @@ pub struct Compat {
     pub data_schema: Option<u32>,
 }
 
-/// What a bundle must show on trial before a device commits to it. Its form is checked; nothing enforces it yet.
+/// What a bundle must show on trial before a device commits to it. *Not enforced yet.*
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use martello_bundle::manifest::Manifest;
 use martello_bundle::{
     BundleError, Draft, MemorySource, Packed, open_path, source_at, write_archive, write_folder,
 };
@@ -204,14 +205,21 @@ fn verify(path: &Path, trust: &Path, out: &crate::Output) -> anyhow::Result<Exit
     let signers = &manifest.verification().signers;
     let text = || {
         let signers: Vec<String> = signers.iter().map(|id| format!("\n  signed by {id}")).collect();
-        format!("{} {} verified ({}){}", manifest.name, manifest.version, bundle.digest(), signers.concat())
+        let head = format!("{} {} verified ({})", manifest.name, manifest.version, bundle.digest());
+        format!("{head}{}\n  {}", signers.concat(), not_enforced(manifest))
     };
     let value = json!({
         "verified": true, "name": manifest.name, "version": manifest.version,
         "security_version": manifest.security_version, "digest": bundle.digest(), "signers": signers,
+        "not_enforced": manifest.not_enforced(),
     });
     out.result(text, &value)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line that keeps a reader from believing that a device acts on what it does not act on yet.
+fn not_enforced(manifest: &Manifest) -> String {
+    format!("accepted and not enforced yet: {}", manifest.not_enforced().join(", "))
 }
 
 /// Ends a command whose bundle did not hold with exit code 8, and one that could not read it with 1.

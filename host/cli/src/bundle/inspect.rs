@@ -16,25 +16,31 @@ pub(super) fn run(path: &Path, out: &crate::Output) -> anyhow::Result<ExitCode> 
         Err(error) => return super::refused(path, error, out),
     };
     let signers: Vec<_> = bundle.claimed_signers().collect();
-    let text = || {
-        let mut text =
-            format!("{}\nNothing here is verified: `martello bundle verify` does that.\n", head(&bundle));
-        for signer in &signers {
-            text.push_str(&format!("claims a signature by {signer}\n"));
-        }
-        tables(bundle.manifest()).iter().for_each(|table| text.push_str(&format!("\n{table}\n")));
-        text
-    };
     let value = json!({
-        "verified": false, "digest": bundle.digest(), "claimed_signers": signers, "manifest": bundle.manifest(),
+        "verified": false, "digest": bundle.digest(), "claimed_signers": signers,
+        "not_enforced": bundle.manifest().not_enforced(), "manifest": bundle.manifest(),
     });
-    out.result(text, &value)?;
+    out.result(|| text(&bundle), &value)?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn text(bundle: &UnverifiedBundle) -> String {
+    let mut text =
+        format!("{}\nNothing here is verified: `martello bundle verify` does that.\n", head(bundle));
+    for signer in bundle.claimed_signers() {
+        text.push_str(&format!("claims a signature by {signer}\n"));
+    }
+    tables(bundle.manifest()).iter().for_each(|table| text.push_str(&format!("\n{table}\n")));
+    text
 }
 
 fn head(bundle: &UnverifiedBundle) -> String {
     let Manifest { name, version, security_version, created, .. } = bundle.manifest();
-    format!("{name} {version}, security version {security_version}, made {created}\n{}", bundle.digest())
+    let not_enforced = super::not_enforced(bundle.manifest());
+    format!(
+        "{name} {version}, security version {security_version}, made {created}\n{}\n{not_enforced}",
+        bundle.digest()
+    )
 }
 
 fn table(header: &[&str]) -> Table {

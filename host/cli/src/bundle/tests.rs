@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use martello_bundle::UnverifiedBundle;
 use martello_trust::{PublicKey, Role, RootDocument, SigningKey};
 
 use super::*;
@@ -93,6 +94,19 @@ fn two_people_sign_one_after_the_other_and_then_the_bundle_verifies() {
         sign(&bundle, &here.keys[1..], &NO_PASSPHRASE, &QUIET).unwrap();
         assert_eq!(here.verify(&bundle), code(0), "{name}");
     }
+}
+
+#[test]
+fn what_nothing_enforces_yet_is_named() {
+    let here = Workplace::new();
+    let health = "health = { probes = 1, window_s = 60, max_trap_rate = 0.0 }";
+    std::fs::write(here.at("bundle.toml"), format!("{health}\n{SOURCE}")).unwrap();
+    let draft = draft(&here.at("bundle.toml")).unwrap();
+    let line = not_enforced(draft.manifest());
+    assert_eq!(line, "accepted and not enforced yet: security_version, health");
+    let source = source_at(&here.pack("tiny.tar")).unwrap();
+    let inspected = inspect::text(&UnverifiedBundle::read(source.as_ref()).unwrap());
+    assert!(inspected.contains(&line), "{inspected}");
 }
 
 #[test]
