@@ -116,21 +116,44 @@ fn a_wrong_checksum_or_a_cut_archive_is_refused() {
     for length in [0, 1, 511, 512, whole.len() / 2] {
         assert!(open_bytes(whole[..length].to_vec()).is_err(), "{length}");
     }
+    let marked = indexed(one_entry(|_| ())[..1024 + 511].to_vec());
+    assert!(matches!(marked, Err(SourceError::Archive { reason: "it ends without an end marker", .. })));
+}
+
+#[test]
+fn a_length_is_octal_digits_alone_and_a_name_stands_in_one_field() {
+    let changed = |at: usize, bytes: &[u8]| {
+        indexed(one_entry(|header| header.as_mut_bytes()[at..at + bytes.len()].copy_from_slice(bytes)))
+    };
+    assert!(changed(124, b"00000000002\0").is_ok());
+    assert!(changed(124, b"+0000000002\0").is_err());
+    assert!(changed(124, b"0000000000x\0").is_err());
+    // The field in front of the name (`prefix` of ustar), which others would put before it.
+    assert!(changed(345, b"etc").is_err());
+}
+
+#[test]
+fn a_file_that_is_longer_than_its_reader_takes_is_not_read() {
+    let archive = indexed(one_entry(|_| ())).unwrap();
+    assert_eq!(archive.file(INDEX_FILE, ByteCount(2)).unwrap(), "{}");
+    assert!(matches!(archive.file(INDEX_FILE, ByteCount(1)), Err(SourceError::TooLarge { .. })));
 }
 
 #[test]
 fn a_folder_entry_of_the_layout_is_passed_over_and_others_are_refused() {
-    let folder = |name: &str| {
+    let folder_of = |name: &str, size: u64| {
         let mut bytes = with_name(name);
         bytes[156] = b'5';
         let mut header = tar::Header::new_ustar();
         header.as_mut_bytes().copy_from_slice(&bytes[..512]);
-        header.set_size(0);
+        header.set_size(size);
         header.set_cksum();
         let mut whole = header.as_bytes().to_vec();
         whole.extend_from_slice(&[0; 1024]);
         indexed(whole)
     };
+    let folder = |name: &str| folder_of(name, 0);
+    assert!(folder_of("blobs/", 512).is_err(), "what would stand in it is nobody's");
     for name in ["blobs/", "./blobs/sha256/", "./"] {
         assert!(folder(name).is_ok(), "{name}");
     }

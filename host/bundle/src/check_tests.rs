@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixtures::{draft, source};
+use crate::manifest::{Export, FindingSchema};
 use crate::{DraftError, fixtures};
 
 /// Sets the value at a JSON pointer of a good source and packs it.
@@ -71,6 +72,7 @@ fn every_broken_rule_is_refused() {
         ("/components/0/file", json!("t.txt")),
         ("/components/0/file", json!("missing.wasm")),
         ("/components/0/digest", json!("sha256:00")),
+        ("/components/0/size", json!(64)),
         ("/models/0/inputs", json!([])),
         ("/models/0/inputs", tensor(json!([0, 1, 2, 2]))),
         ("/models/0/inputs", tensor(json!([u32::MAX, u32::MAX, 2, 2]))),
@@ -135,6 +137,64 @@ fn a_manifest_names_its_fields_that_nothing_enforces_yet() {
     assert_eq!(manifest.not_enforced(), ["security_version", "min_rollback_to", "compat", "health"]);
     (manifest.min_rollback_to, manifest.compat, manifest.health) = (None, None, None);
     assert_eq!(manifest.not_enforced(), ["security_version"]);
+}
+
+#[test]
+fn every_list_text_and_size_has_a_bound() {
+    type Change = fn(&mut Manifest, usize);
+    fn name(number: usize) -> Name {
+        format!("n{number}").parse().unwrap()
+    }
+    let changes: &[(usize, Change)] = &[
+        (256, |it, count| it.components[0].imports = (0..count).map(|n| format!("a:b/c{n}")).collect()),
+        (256, |it, count| it.components[0].codes = (0..count).map(|n| format!("c{n}")).collect()),
+        (256, |it, count| it.components[0].evidence.notes = (0..count).map(|n| format!("c{n}")).collect()),
+        (64, |it, count| {
+            let first = it.components[0].findings[0].clone();
+            it.components[0].findings =
+                (0..count).map(|n| FindingSchema { kind: name(n), ..first.clone() }).collect();
+        }),
+        (64, |it, count| {
+            let first = it.models[0].clone();
+            it.models.extend((1..count).map(|n| Model { name: name(n), ..first.clone() }));
+        }),
+        (256, |it, count| {
+            let first = it.assets[0].clone();
+            it.assets.extend((1..count).map(|n| Asset { name: name(n), ..first.clone() }));
+        }),
+        (64, |it, count| {
+            let first = it.pipeline.stages[0].clone();
+            it.pipeline.stages.extend((2..count).map(|n| Stage { name: name(n), ..first.clone() }));
+        }),
+        (256, |it, count| {
+            let first = it.pipeline.exports[0].clone();
+            it.pipeline.exports = (0..count).map(|n| Export { folder: name(n), ..first.clone() }).collect();
+        }),
+        (64, |it, count| it.pipeline.accepts = vec!["a/b".to_owned(); count]),
+        (32, |it, count| it.pipeline.stages[1].ports = (0..count).map(name).collect()),
+        (256, |it, count| {
+            it.pipeline.stages[0].settings = (0..count).map(|n| (name(n), String::new())).collect();
+        }),
+        (32, |it, count| it.models[0].golden = vec![it.models[0].golden[0].clone(); count]),
+        (128, |it, length| it.version = format!("1.0.0-{}", "a".repeat(length - 6))),
+        (256, |it, length| it.components[0].imports = vec!["a".repeat(length)]),
+        (256, |it, length| it.models[0].licence = Some("a".repeat(length))),
+        (256 << 20, |it, size| it.components[0].size = ByteCount(size as u64)),
+        (1 << 30, |it, size| it.assets[0].size = ByteCount(size as u64)),
+        (8 << 30, |it, size| it.models[0].size = ByteCount(size as u64)),
+    ];
+    for (index, (most, change)) in changes.iter().enumerate() {
+        let changed = |count: usize| {
+            let mut manifest = Manifest::clone(draft(source()).unwrap().manifest());
+            change(&mut manifest, count);
+            manifest.validate()
+        };
+        assert!(changed(*most).is_ok(), "{index}: {:?}", changed(*most));
+        let refused = changed(most + 1);
+        let is_bound =
+            matches!(refused, Err(ManifestError::Bound { found, .. }) if found == *most as u64 + 1);
+        assert!(is_bound, "{index}: {refused:?}");
+    }
 }
 
 #[test]

@@ -54,6 +54,49 @@ fn element_types_that_wasi_nn_cannot_name_are_refused_by_name() {
     assert!(error.to_string().contains("`text` has ONNX element type 8"), "{error}");
 }
 
+fn with_tensors(inputs: &[Vec<u8>]) -> Result<ModelTensors, OnnxError> {
+    let inputs = inputs.iter().flat_map(|input| field(11, input));
+    let graph: Vec<u8> = inputs.chain(field(12, &value_info("y", 1, &[]))).collect();
+    ModelTensors::read(&field(7, &graph))
+}
+
+#[test]
+fn element_types_have_the_numbers_of_onnx() {
+    for (number, element) in [
+        (1, ElementType::F32),
+        (2, ElementType::U8),
+        (6, ElementType::I32),
+        (7, ElementType::I64),
+        (10, ElementType::F16),
+        (11, ElementType::F64),
+        (16, ElementType::Bf16),
+    ] {
+        assert_eq!(with_tensors(&[value_info("x", number, &[])]).unwrap().inputs[0].dtype, element);
+    }
+}
+
+#[test]
+fn tensors_and_dimensions_are_read_up_to_their_bounds() {
+    assert_eq!(
+        with_tensors(&vec![value_info("x", 1, &[]); MOST_TENSORS]).unwrap().inputs.len(),
+        MOST_TENSORS
+    );
+    assert!(with_tensors(&vec![value_info("x", 1, &[]); MOST_TENSORS + 1]).is_err());
+    assert!(with_tensors(&[]).is_err());
+    assert!(with_tensors(&[value_info("x", 1, &vec![number(1, 2); MOST_DIMENSIONS])]).is_ok());
+    assert!(with_tensors(&[value_info("x", 1, &vec![number(1, 2); MOST_DIMENSIONS + 1])]).is_err());
+}
+
+#[test]
+fn a_dimension_that_is_no_size_is_the_callers_to_choose() {
+    // 0, 300, 2^32 and 2^64 - 1 (which is -1 to ONNX) as varints.
+    let sizes =
+        [vec![0], vec![0xac, 2], vec![0x80, 0x80, 0x80, 0x80, 0x10], [vec![0xff; 9], vec![1]].concat()];
+    let dimensions = sizes.map(|size| [vec![1 << 3], size].concat());
+    let read = with_tensors(&[value_info("x", 1, &dimensions)]).unwrap();
+    assert_eq!(read.inputs[0].shape, [None, Some(300), None, None]);
+}
+
 #[test]
 fn what_is_no_model_is_refused() {
     for bytes in [b"".as_slice(), b"not a model", b"\x80", &[0xff; 16], b"\x3a\x7f\0"] {

@@ -134,6 +134,18 @@ fn core_modules_and_rubbish_are_no_components() {
     for bytes in [b"\0asm\x01\0\0\0".as_slice(), b"", b"\0asm", &COMPONENT[..COMPONENT.len() - 1]] {
         assert!(crate::Interfaces::of(bytes).is_err(), "{bytes:?}");
     }
+    // Its last byte is the number of a type: the form still holds, and what it says does not.
+    let mut dangling = COMPONENT.to_vec();
+    *dangling.last_mut().unwrap() = 9;
+    assert!(crate::Interfaces::of(&dangling).is_err());
+}
+
+#[test]
+fn what_a_component_within_a_component_imports_is_no_import_of_the_outer_one() {
+    let length = u8::try_from(COMPONENT.len()).unwrap();
+    let outer = [b"\0asm\x0d\0\x01\0".as_slice(), &[4, length], COMPONENT].concat();
+    let found = crate::Interfaces::of(&outer).unwrap();
+    assert!(found.imports.is_empty() && found.exports.is_empty(), "{found:?}");
 }
 
 #[test]
@@ -164,4 +176,112 @@ fn a_folder_with_links_pipes_or_devices_in_it_is_refused_at_once() {
     for path in ["/dev/zero", "/dev/null"] {
         assert!(matches!(crate::source_at(std::path::Path::new(path)), Err(SourceError::Io { .. })));
     }
+}
+
+/// The layout with another image manifest of the bundle, to which the index leads.
+fn with_image(change: impl FnOnce(&mut serde_json::Value)) -> MemorySource {
+    let mut layout = layout(&[1, 2]);
+    let mut index: serde_json::Value = serde_json::from_slice(&layout.index).unwrap();
+    let mut entries = index["manifests"].as_array_mut().unwrap().iter_mut();
+    let entry = entries.find(|it| it["artifactType"] == crate::manifest::MANIFEST_MEDIA_TYPE).unwrap();
+    let digest: Digest = serde_json::from_value(entry["digest"].clone()).unwrap();
+    let mut image = serde_json::from_slice(&layout.blobs[&digest]).unwrap();
+    change(&mut image);
+    let bytes = serde_json::to_vec(&image).unwrap();
+    let digest = Digest::of(&bytes);
+    entry["digest"] = serde_json::json!(digest);
+    entry["size"] = serde_json::json!(bytes.len());
+    layout.blobs.insert(digest, bytes.into());
+    layout.index = serde_json::to_vec(&index).unwrap().into();
+    layout
+}
+
+#[test]
+fn an_image_has_one_envelope_of_the_length_that_it_says() {
+    assert!(open_layout(with_image(|_| ())).is_ok());
+    let two = with_image(|image| {
+        let envelope = image["layers"][0].clone();
+        image["layers"].as_array_mut().unwrap().push(envelope);
+    });
+    assert!(matches!(open_layout(two), Err(BundleError::Layout { what: "image manifest", .. })));
+    let none = with_image(|image| image["layers"][0]["mediaType"] = "text/plain".into());
+    assert!(matches!(open_layout(none), Err(BundleError::Layout { what: "image manifest", .. })));
+    let length = packed(&[1, 2]).envelope().to_bytes().len();
+    let longer = with_image(|image| image["layers"][0]["size"] = (length + 1).into());
+    assert!(matches!(open_layout(longer), Err(BundleError::Corrupt { .. })));
+    let giant = with_image(|image| image["layers"][0]["size"] = (2 << 20).into());
+    assert!(matches!(open_layout(giant), Err(BundleError::Layout { what: "descriptor", .. })));
+}
+
+#[test]
+fn a_layout_of_another_version_is_refused() {
+    for (version, is_read) in [("1.1.0", true), ("2.0.0", false), ("", false)] {
+        let mut layout = layout(&[1, 2]);
+        layout.layout = format!(r#"{{"imageLayoutVersion":"{version}"}}"#).into_bytes().into();
+        assert_eq!(open_layout(layout).is_ok(), is_read, "{version}");
+    }
+}
+
+/// A source that hands out whatever it has, however much may come.
+struct Generous(MemorySource);
+
+impl BlobSource for Generous {
+    fn file(&self, name: &'static str, _: ByteCount) -> Result<bytes::Bytes, SourceError> {
+        self.0.file(name, ByteCount(u64::MAX))
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<ByteCount>, SourceError> {
+        self.0.blob_size(digest)
+    }
+
+    fn blob(&self, digest: &Digest, _: ByteCount) -> Result<bytes::Bytes, SourceError> {
+        self.0.blob(digest, ByteCount(u64::MAX))
+    }
+}
+
+#[test]
+fn a_giant_document_is_refused_even_where_the_source_keeps_no_bound() {
+    let mut layout = layout(&[1, 2]);
+    assert!(open(Arc::new(Generous(layout.clone())), &root(2)).is_ok());
+    let mut index = layout.index.to_vec();
+    index.resize(crate::LARGEST_DOCUMENT.as_usize() + 1, b' ');
+    layout.index = index.into();
+    let refused = open(Arc::new(Generous(layout)), &root(2));
+    assert!(matches!(refused, Err(BundleError::Layout { what: "index.json", .. })), "{refused:?}");
+}
+
+#[test]
+fn nobody_signs_a_bundle_with_a_blob_that_is_another() {
+    let pins = bundle().manifest().pins();
+    for digest in pins.keys() {
+        let mut layout = layout(&[1]);
+        let mut bytes = layout.blobs[digest].to_vec();
+        bytes[0] ^= 1;
+        layout.blobs.insert(*digest, bytes.into());
+        assert!(matches!(Packed::read(&layout), Err(BundleError::Corrupt { .. })));
+        layout.blobs.remove(digest);
+        assert!(matches!(Packed::read(&layout), Err(BundleError::MissingBlob { .. })));
+    }
+}
+
+#[test]
+fn a_draft_holds_what_it_pins_and_nothing_else() {
+    let manifest = || crate::fixtures::draft(crate::fixtures::source()).unwrap().manifest().clone();
+    let table = manifest().assets[0].digest;
+    let mut blobs = layout(&[1]).blobs;
+    let stray = Digest::of(b"stray");
+    blobs.insert(stray, b"stray".as_slice().into());
+    let packed = crate::Draft::new(manifest(), blobs.clone()).unwrap().pack().unwrap();
+    assert!(packed.blob(&table).is_some() && packed.blob(&stray).is_none());
+    blobs.insert(table, b"A TABLE\n".as_slice().into());
+    assert!(crate::Draft::new(manifest(), blobs).is_err(), "other bytes of the same length");
+}
+
+#[test]
+fn imports_are_listed_in_one_order_whatever_order_the_component_has() {
+    let entry = |name: &str| [&[0, 21], name.as_bytes(), &[5, 0]].concat();
+    let imports = ["martello:test/b@0.1.0", "martello:test/a@0.1.0"];
+    let section = [&[2], entry(imports[0]).as_slice(), &entry(imports[1])].concat();
+    let two = [&COMPONENT[..24], &[10, u8::try_from(section.len()).unwrap()], &section].concat();
+    assert_eq!(crate::Interfaces::of(&two).unwrap().imports, [imports[1], imports[0]]);
 }

@@ -116,7 +116,9 @@ fn distinct_keys_are_counted_against_the_threshold() {
             Ok(trusted) => {
                 assert!(holds, "{threshold} {signers:?}");
                 assert_eq!(*trusted, note());
-                assert_eq!(trusted.verification().signers.len(), signers.len());
+                let mut ids: Vec<KeyId> = by.iter().map(|key| key.public().id()).collect();
+                ids.sort_unstable();
+                assert_eq!(trusted.verification().signers, ids);
             }
             Err(error) => {
                 assert!(
@@ -291,5 +293,48 @@ proptest! {
         let from = from.min(bytes.len());
         bytes.splice(from..(from + cut).min(bytes.len()), with);
         crate::fuzz::fuzz_envelope(&bytes);
+    }
+}
+
+#[test]
+fn an_envelope_has_the_members_that_are_read_and_no_other() {
+    let whole = String::from_utf8(signed(&[key(1)])).unwrap();
+    assert!(Envelope::read::<Note>(whole.as_bytes()).is_ok());
+    for (from, to) in
+        [(r#"{"signatures""#, r#"{"extra":1,"signatures""#), (r#"{"keyid""#, r#"{"extra":1,"keyid""#)]
+    {
+        let more = whole.replace(from, to);
+        let error = Envelope::read::<Note>(more.as_bytes()).unwrap_err();
+        assert!(matches!(error, TrustError::Envelope(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_signature_is_lower_case_hexadecimal_of_a_bounded_length() {
+    let read = |signature: &str| {
+        let id = key(1).public().id();
+        let text = format!(
+            r#"{{"signatures":[{{"keyid":"{id}","sig":"{signature}"}}],"signed":{{"_type":"note"}}}}"#
+        );
+        Envelope::read::<Note>(text.as_bytes())
+    };
+    assert!(read("").is_ok() && read("ab").is_ok() && read(&"ab".repeat(LONGEST_SIGNATURE)).is_ok());
+    for signature in ["AB", "aB", "a", "abc", "0x", &"ab".repeat(LONGEST_SIGNATURE + 1)] {
+        assert!(matches!(read(signature), Err(TrustError::Envelope(_))), "{} digits", signature.len());
+    }
+}
+
+#[test]
+fn a_key_object_of_another_type_or_scheme_is_no_key_of_ours() {
+    let object = |keytype: &str, scheme: &str| {
+        let Value::Object(mut members) = key(1).public().to_object() else { panic!() };
+        members.insert("keytype".to_owned(), Value::text(keytype));
+        members.insert("scheme".to_owned(), Value::text(scheme));
+        PublicKey::from_object(&Value::Object(members))
+    };
+    assert_eq!(object("ed25519", "ed25519"), Ok(key(1).public()));
+    for (keytype, scheme) in [("rsa", "ed25519"), ("ed25519", "ed25519ph"), ("ecdsa", "ecdsa-sha2-nistp256")]
+    {
+        assert!(object(keytype, scheme).is_err(), "{keytype} {scheme}");
     }
 }

@@ -120,3 +120,38 @@ fn a_private_key_reads_back_and_rubbish_is_none() {
     assert!(SigningKey::from_pkcs8(&der[..der.len() - 1]).is_err());
     assert!(SigningKey::from_pkcs8(&[]).is_err());
 }
+
+#[test]
+fn a_root_that_names_more_keys_or_roles_than_are_looked_at_is_refused() {
+    let with_keys = |count: usize| {
+        let publics: Vec<PublicKey> = (0..count)
+            .map(|number| {
+                let mut bytes = [7; 32];
+                bytes[..8].copy_from_slice(&number.to_le_bytes());
+                PublicKey::from_bytes(bytes)
+            })
+            .collect();
+        document(1, &[1], 1).with_role(Role::RELEASE, &publics, 1).into_envelope()
+    };
+    // One is the root's own, and one that of the role before it was given others.
+    assert!(with_keys(MOST_KEYS - 2).is_ok());
+    assert!(matches!(with_keys(MOST_KEYS - 1), Err(TrustError::Root(_))));
+    let with_roles = |count: usize| {
+        let role =
+            |number: usize| serde_json::from_value(serde_json::json!(format!("role-{number}"))).unwrap();
+        let add = |root: RootDocument, number| root.with_role(role(number), &[key(1).public()], 1);
+        (2..count).fold(document(1, &[1], 1), add).into_envelope()
+    };
+    assert!(with_roles(MOST_ROLES).is_ok());
+    assert!(matches!(with_roles(MOST_ROLES + 1), Err(TrustError::Root(_))));
+}
+
+#[test]
+fn a_root_of_another_major_version_of_the_specification_is_refused() {
+    let bytes = String::from_utf8(signed(document(1, &[1], 1), &[1])).unwrap();
+    for (version, is_read) in [("1.1", true), ("2.0.0", false), ("10.0.0", false), ("", false)] {
+        let other = bytes.replace("\"1.0.31\"", &format!("\"{version}\""));
+        let envelope = Envelope::read::<RootDocument>(other.as_bytes()).unwrap();
+        assert_eq!(envelope.document::<RootDocument>().is_ok(), is_read, "{version}");
+    }
+}

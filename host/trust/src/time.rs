@@ -176,4 +176,12 @@ mod tests {
             assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text}");
         }
     }
+
+    #[test]
+    fn days_that_go_beyond_the_last_year_end_in_its_last_second() {
+        let day = Timestamp::from_unix(DAY).unwrap();
+        assert_eq!(day.plus_days(2), Timestamp::from_unix(3 * DAY).unwrap());
+        assert_eq!(day.plus_days(u32::MAX), Timestamp::LAST);
+        assert_eq!(Timestamp::LAST.plus_days(1), Timestamp::LAST);
+    }
 }
