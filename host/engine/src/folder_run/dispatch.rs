@@ -164,6 +164,37 @@ mod tests {
     }
 
     #[test]
+    fn an_input_that_is_broken_off_in_good_order_is_not_blamed_and_one_that_panics_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let binding =
+            martello_store::Binding { bundle: martello_vocab::Digest::of(b""), pseudonym_key: "0a0b0c0d" };
+        let journal =
+            Arc::new(Journal::open(folder.path(), &binding, martello_store::Remains::Nothing).unwrap());
+        let (release, mut released) = mpsc::channel(3);
+        let ticket = |id: &str| {
+            let input = martello_store::Started { id, name: id, digest: None, fingerprint: (0, 0) };
+            journal.start(&input).unwrap();
+            let mut ticket = Ticket { path: id.into(), release: release.clone(), started: None };
+            let guard = Arc::new(tokio::sync::RwLock::new(())).try_read_owned().unwrap();
+            ticket.started(&journal, id, Turn::Beside { _guard: guard });
+            ticket
+        };
+        drop(ticket("broken off"));
+        let panics = ticket("panics");
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _ticket = panics;
+            panic!("on purpose");
+        }));
+        assert!(ended.is_err());
+        ticket("committed").committed();
+        let starts = ["broken off", "panics"].map(|id| journal.starts(id).unwrap());
+        assert_eq!(starts, [0, 1]);
+        // Each is released, however it ended.
+        let paths: Vec<_> = std::iter::from_fn(|| released.try_recv().ok()).collect();
+        assert_eq!(paths, ["broken off", "panics", "committed"].map(PathBuf::from));
+    }
+
+    #[test]
     fn a_file_is_at_work_once_and_what_is_found_of_it_since_waits_for_its_release() {
         let mut at_work = AtWork::default();
         // Twice before it is taken, twice while it is at work; a neighbour goes on meanwhile.

@@ -128,6 +128,41 @@ mod tests {
         assert_eq!(turns.iter().filter(|idle| **idle).count(), 1);
     }
 
+    struct Silent;
+
+    impl Observer for Silent {
+        fn found(&self, _total: u64) {}
+        fn completed(&self, _line: Option<&crate::report::ReportLine>) {}
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_when_the_watch_begins_is_told_of_once_and_when_it_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(root.path().join("a")).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let feeder = Feeder {
+            folder: Folder::open(root.path()).unwrap(),
+            watch: WatchMode::Watch,
+            observer: Arc::new(Silent),
+            stop: Arc::clone(&stop),
+            at_work: Arc::default(),
+        };
+        let (send, mut receive) = mpsc::channel(3);
+        let feeder = std::thread::spawn(move || feeder.work(&send));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut next = |within: Duration| {
+            runtime.block_on(async { tokio::time::timeout(within, receive.recv()).await.ok().flatten() })
+        };
+        assert_eq!(next(Duration::from_millis(700)), None, "it is open for writing");
+        std::io::Write::write_all(&mut &file, b"whole").unwrap();
+        drop(file);
+        let found = next(Duration::from_secs(30)).unwrap();
+        assert_eq!((found.name.as_str(), found.length), ("a", 5));
+        assert_eq!(next(SETTLED_AFTER + Duration::from_secs(1)), None, "it was told of already");
+        stop.store(true, Ordering::Relaxed);
+        feeder.join().unwrap().unwrap();
+    }
+
     #[test]
     fn a_file_that_is_told_of_twice_settles_once_and_one_that_is_gone_never() {
         let root = tempfile::tempdir().unwrap();

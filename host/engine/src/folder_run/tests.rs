@@ -156,6 +156,16 @@ fn a_file_that_was_changed_while_it_was_at_work_is_worked_on_again() {
 }
 
 #[test]
+fn an_input_that_is_complete_is_not_read_again() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    bench.run().unwrap();
+    // Whoever would read it would find it gone, and not count it.
+    fs::remove_file(&found.path).unwrap();
+    assert_eq!(bench.dispatch(vec![found], false).0.unwrap(), 1);
+}
+
+#[test]
 fn a_run_that_ends_on_an_error_blames_no_input() {
     let bench = Bench::new();
     let found: Vec<_> = (0..6).map(|number| bench.input(&format!("{number}.dcm"), "content")).collect();
@@ -250,6 +260,71 @@ fn what_the_device_failed_at_is_tried_again_and_leaves_quarantine() {
 }
 
 #[test]
+fn an_input_that_cannot_be_read_is_tried_again_by_the_next_run() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    fs::remove_file(&found.path).unwrap();
+    fs::create_dir(&found.path).unwrap();
+    let (worked, journal) = bench.dispatch(vec![found.clone()], false);
+    assert_eq!(worked.unwrap(), 0);
+    assert_eq!(journal.tally().unwrap(), Tally { done: 0, quarantined: 1 });
+    drop(journal);
+    assert_eq!(bench.lines()[0]["code"], code::INPUT_UNREADABLE);
+    fs::remove_dir(&found.path).unwrap();
+    // One that comes back as it was, as after a fault of the disk.
+    bench.input("a.dcm", "content");
+    let (worked, journal) = bench.dispatch(vec![found], false);
+    assert_eq!(worked.unwrap(), 0);
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+}
+
+#[test]
+fn a_workers_own_error_is_what_a_run_ends_with() {
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    OutputFolder::at(&bench.path("out")).unwrap().make().unwrap();
+    let id = bench.start(&found, None);
+    let failed = martello_store::Completed {
+        id: id.clone(),
+        outcome: martello_store::Outcome::DeviceFailed,
+        line: "{}".to_owned(),
+    };
+    bench.journal().complete(&[failed]).unwrap();
+    // It cannot be taken out of quarantine: a folder stands there.
+    fs::create_dir_all(bench.path("out/quarantine").join(format!("{id}.json"))).unwrap();
+    let ended = bench.run();
+    assert!(matches!(ended, Err(RunError::Write { .. })), "{ended:?}");
+}
+
+#[test]
+fn a_quiet_watch_ends_when_the_scribe_does() {
+    let bench = Bench::new();
+    let output = OutputFolder::at(&bench.path("out")).unwrap();
+    output.make().unwrap();
+    let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
+    let worker = Worker {
+        active: Arc::clone(&bench.active),
+        journal: Arc::new(bench.journal()),
+        output,
+        report: ReportMode::Named,
+        to_scribe,
+        observer: Arc::new(Silent),
+        stop: Arc::default(),
+        turns: Arc::default(),
+    };
+    drop(from_workers);
+    // Nothing is found, and the feeder goes on.
+    let (feeder, found) = mpsc::channel(1);
+    let ended = on_threads(async {
+        let (one, count) = (NonZero::<usize>::MIN, AtomicUsize::new(0));
+        let work = dispatch(Arc::new(worker), found, one, &count);
+        tokio::time::timeout(std::time::Duration::from_secs(30), work).await
+    });
+    assert!(matches!(ended, Ok(Err(RunError::Worker))), "{ended:?}");
+    assert!(feeder.is_closed());
+}
+
+#[test]
 fn an_output_folder_inside_the_input_folder_is_refused_before_it_is_made() {
     let bench = Bench::new();
     fs::create_dir(bench.path("beside")).unwrap();
@@ -293,6 +368,26 @@ fn a_run_that_is_refused_takes_nothing_from_the_one_that_is_at_work() {
     assert!(matches!(refused, Err(RunError::Journal(JournalError::Busy { .. }))), "{refused:?}");
     martello_store::place::settle(vec![staged]).unwrap();
     drop(at_work);
+}
+
+#[test]
+fn what_is_worked_on_is_what_was_hashed_and_a_file_that_is_gone_is_no_input() {
+    let bench = Bench::new();
+    // Held in memory, and in a file.
+    for length in [7, (32 << 20) + 7] {
+        let path = bench.path("in/a.dcm");
+        let content: Vec<u8> = (0..length).map(|place: u32| place.to_le_bytes()[0]).collect();
+        fs::write(&path, &content).unwrap();
+        let found = Folder::open(&bench.path("in")).unwrap().scan().unwrap().remove(0);
+        let (payload, digest) = reading::read_input(&found, bench.folder.path()).ok().unwrap();
+        assert_eq!(digest, martello_vocab::Digest::of(&content));
+        let mut copied = Vec::new();
+        payload.copy_to(&mut copied).unwrap();
+        assert!(copied == content, "{length} bytes");
+        fs::remove_file(&path).unwrap();
+        let gone = reading::read_input(&found, bench.folder.path());
+        assert!(matches!(gone, Err(reading::ReadError::Gone)));
+    }
 }
 
 #[test]
@@ -341,11 +436,17 @@ fn results_without_their_journal_are_not_taken_for_a_fresh_folder() {
     fs::remove_dir_all(&journal).unwrap();
     assert!(refused(&bench), "no journal");
     assert_eq!(fs::read(&report).unwrap(), lines);
+    let (quarantine, aside) = (bench.path("out/quarantine"), bench.path("aside"));
+    fs::rename(&quarantine, &aside).unwrap();
+    assert!(refused(&bench), "no journal and no outputs");
+    fs::rename(&aside, &quarantine).unwrap();
     fs::remove_file(&report).unwrap();
     assert!(refused(&bench), "no journal and no report");
-    fs::remove_dir_all(bench.path("out/quarantine")).unwrap();
+    fs::remove_dir_all(&quarantine).unwrap();
     // What is not named as outputs are may be anything.
-    fs::write(bench.path("out/findings/readme.txt"), "").unwrap();
+    for name in ["readme.txt", "cafe.json", "a-name-of-twenty-chars.json", "abcdefghijklmnopqrst"] {
+        fs::write(bench.path("out/findings").join(name), "").unwrap();
+    }
     assert_eq!(bench.run().unwrap().this_run, Tally { done: 0, quarantined: 1 });
 }
 
