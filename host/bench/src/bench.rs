@@ -160,8 +160,27 @@ impl Bench {
 
     /// A component in a sandbox of its own.
     pub(crate) fn stage(&self, name: &str, limits: &Limits) -> anyhow::Result<StageComponent<NoExtension>> {
-        let (bundle, name) = self.ephemeral(name, limits.clone())?;
-        Ok(self.runtime()?.load(&bundle.component(&name)?, limits, &ImportGrants::default())?)
+        Self::stage_in(&self.runtime()?, self.ephemeral(name, limits.clone())?, limits)
+    }
+
+    /// A component in a sandbox with one guest thread, for what is measured in CPU time: two threads on two cores of one
+    /// machine slow each other down.
+    pub(crate) fn stage_alone(
+        &self,
+        name: &str,
+        limits: &Limits,
+    ) -> anyhow::Result<StageComponent<NoExtension>> {
+        let config = RuntimeConfig { guest_threads: 1, ..self.runtime_config()? };
+        let runtime = Runtime::start(&config, NoExtension).context("starting the sandbox")?;
+        Self::stage_in(&runtime, self.ephemeral(name, limits.clone())?, limits)
+    }
+
+    fn stage_in(
+        runtime: &Runtime<NoExtension>,
+        (bundle, name): (VerifiedBundle, Name),
+        limits: &Limits,
+    ) -> anyhow::Result<StageComponent<NoExtension>> {
+        Ok(runtime.load(&bundle.component(&name)?, limits, &ImportGrants::default())?)
     }
 
     /// The DICOM files of the tests, or the whole corpus where `cargo xtask corpus` fetched it.

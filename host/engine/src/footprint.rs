@@ -1,17 +1,40 @@
 //! What an idle process gives back.
 
-#![expect(unsafe_code, reason = "giving pages back is a system call on addresses; see `release`")]
+#![expect(
+    unsafe_code,
+    reason = "giving pages back is a call on addresses; see `release_range` and `release_heap`"
+)]
 
 use std::io;
 
 use rustix::mm::{Advice, madvise};
 
+/// Gives back what an idle process does not need.
+pub(crate) fn release() {
+    release_code();
+    release_heap();
+}
+
 /// Gives the pages of this program's code and constants back to the kernel. Loading and proving models runs through
 /// megabytes of code that an idle device does not need; what is needed again comes back from the page cache, or from
 /// the file where memory was wanted elsewhere.
-pub(crate) fn release_code() {
-    if let Err(error) = own_code().map(|ranges| ranges.iter().for_each(release)) {
+fn release_code() {
+    if let Err(error) = own_code().map(|ranges| ranges.iter().for_each(release_range)) {
         tracing::debug!(%error, "code pages stay");
+    }
+}
+
+/// Gives the heap's free pages back to the kernel, which glibc keeps for each thread that ever worked. Other C libraries
+/// have no such call.
+fn release_heap() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            /// `malloc_trim(3)`.
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: the function may be called by any thread at any time (MT-Safe) and touches free memory alone.
+        let _nothing_to_give = unsafe { malloc_trim(0) };
     }
 }
 
@@ -22,7 +45,7 @@ struct Range {
     length: usize,
 }
 
-fn release(range: &Range) {
+fn release_range(range: &Range) {
     // SAFETY: `range` is a private mapping of this program's file that nobody can write to and, by `parse`, never
     // could: its pages are those of the file, and come back as they were when they are touched.
     let released = unsafe {

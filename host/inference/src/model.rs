@@ -15,9 +15,9 @@ use crate::tensor::Tensor;
 use crate::workers::Workers;
 
 /// Runs that are expected to take less than this are made where they are asked for: handing them to another thread
-/// costs about 40 µs. Nobody but the run itself can end it there, when it is asked to, so that only models whose work
+/// costs about 40 µs, and more where the input lies in the caches of this core. Nobody but the run itself can end it there, when it is asked to, so that only models whose work
 /// is hardly another for another input are run like that.
-const CHEAP: Duration = Duration::from_micros(500);
+const CHEAP: Duration = Duration::from_millis(2);
 
 /// A model, ready to run.
 pub struct LoadedModel {

@@ -15,7 +15,7 @@ const MEMORIES_EACH: u32 = 4;
 const TABLES_EACH: u32 = 12;
 
 /// Bytes of a slot that are cleared in place when an instance ends. Beyond, pages go back to the kernel.
-const KEPT_MEMORY_BYTES: usize = 2 << 20;
+const KEPT_MEMORY_BYTES: usize = 1 << 20;
 const KEPT_TABLE_BYTES: usize = 4 << 10;
 
 /// How the sandbox is set up on this device.

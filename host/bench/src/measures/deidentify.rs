@@ -42,12 +42,13 @@ pub(crate) fn measure() -> Measure {
 fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
     let table =
         Bytes::from_owner(Bench::read(&bench.places.root.join("components/dicom-deid/table/table.txt"))?);
+    let stage = bench.stage_alone("dicom-deid", &Limits::default())?;
     let key = Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?);
     let mut contract = bench.contract("dicom-deid")?;
     contract.evidence.notes.push(format!("pseudonym-key-{}", key.key_id()));
     let sandbox = Sandbox {
         bench,
-        stage: bench.stage("dicom-deid", &Limits::default())?,
+        stage,
         table: table.clone(),
         key,
         contract: Arc::new(contract),
@@ -79,7 +80,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
         Taken::Value {
             value: slices.ratio(),
             how: format!(
-                "CPU time of all threads, a fresh instance a file, {IN_FLIGHT} files in flight, by the same crate natively over the SDK's mock \
+                "CPU time of all threads, a fresh instance a file, {IN_FLIGHT} files in flight on one guest thread, by the same crate natively over the SDK's mock \
                  host; {SLICES} CT slices of 512×512; a round took {}",
                 slices.medians()
             ),
@@ -87,7 +88,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
         Taken::Value {
             value: pair.ratio(),
             how: format!(
-                "CPU time of all threads, a fresh instance a file, {IN_FLIGHT} files in flight, by the same crate natively over the SDK's mock \
+                "CPU time of all threads, a fresh instance a file, {IN_FLIGHT} files in flight on one guest thread, by the same crate natively over the SDK's mock \
                  host; {set}; a round took {}",
                 pair.medians()
             ),

@@ -73,7 +73,7 @@ impl Feeder {
             let waiting = to_workers.max_capacity() - to_workers.capacity();
             let known = ready.len() + unsettled.0.len() + waiting + self.at_work.load(Ordering::Relaxed);
             if quiet.turn(known) {
-                crate::footprint::release_code();
+                crate::footprint::release();
             }
             if !ready.into_iter().all(&mut send) {
                 return Ok(());
