@@ -175,7 +175,7 @@ fn check(python: &Path, output: &Path, pairs: &[(String, String)]) -> Vec<Value>
 fn no_marker_of_an_identity_stands_in_anything_that_may_leave() {
     let run = run();
     let mut searched = 0;
-    for folder in ["images", "previews", "findings"] {
+    for folder in ["images", "previews", "tensors", "findings"] {
         for entry in fs::read_dir(run.output.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let bytes = fs::read(&path).unwrap();

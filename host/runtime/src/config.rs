@@ -76,7 +76,7 @@ impl RuntimeConfig {
             .table_elements(usize::try_from(self.table_ceiling).unwrap_or(usize::MAX))
             .linear_memory_keep_resident(KEPT_MEMORY_BYTES)
             .table_keep_resident(KEPT_TABLE_BYTES)
-            .max_unused_warm_slots(threads.saturating_mul(2))
+            .max_unused_warm_slots(threads)
             .pagemap_scan(Enabled::Auto);
         let mut config = engine_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -34,6 +34,9 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         build::check(build::cargo().args(["nextest", "run", "--locked", "--workspace"]).args(slow))?;
         // nextest runs no documentation tests.
         build::check(build::cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]))?;
+    } else if args.rest.is_empty() {
+        let slow = ["--bin", "martello", "--", "--ignored"];
+        build::check(build::cargo().args(["test", "--locked", "--workspace"]).args(slow))?;
     }
     Ok(ExitCode::SUCCESS)
 }

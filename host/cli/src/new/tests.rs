@@ -87,7 +87,7 @@ fn the_sdk_is_found_upward_of_the_new_folder_and_a_wrong_one_is_refused() {
 }
 
 #[test]
-#[ignore = "slow: builds and tests a component; `cargo xtask test` runs it under cargo-nextest"]
+#[ignore = "slow: builds and tests a component; `cargo xtask test` runs it"]
 fn a_new_component_tests_natively_builds_offline_and_imports_no_models_or_pseudonyms() {
     let (_temporary, folder) = scaffold("fresh");
     // The SDK's crates are those of the checkout, so its lock file saves the registry.
