@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
-use martello_engine::{Active, Device, DeviceConfig, FolderRun, Observer, ReportLine, ReportMode, WatchMode};
+use martello_engine::{
+    Active, Device, DeviceConfig, FolderRun, Input, Observer, ReportLine, ReportMode, WatchMode,
+};
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
 use martello_vocab::{ByteCount, code};
@@ -179,7 +181,7 @@ impl Stage {
 
     async fn run(&self, active: Arc<Active>, samples: &Path) -> anyhow::Result<Vec<ReportLine>> {
         let run = FolderRun {
-            input: samples.to_owned(),
+            input: Input::Folder(samples.to_owned()),
             output: self.root.join("out"),
             watch: WatchMode::Once,
             report: ReportMode::Named,

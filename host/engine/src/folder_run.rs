@@ -6,6 +6,7 @@
 
 mod dispatch;
 mod feeder;
+mod input;
 mod reading;
 mod scribe;
 mod worker;
@@ -29,14 +30,16 @@ use feeder::Feeder;
 use scribe::Scribe;
 use worker::Worker;
 
+pub use input::Input;
+
 /// Complete inputs that may wait for the scribe; beyond, workers wait.
 const WAITING_FOR_SCRIBE: usize = 32;
 
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct FolderRun {
-    /// The folder of inputs.
-    pub input: PathBuf,
+    /// Where inputs come from.
+    pub input: Input,
     /// The folder for outputs.
     pub output: PathBuf,
     /// Whether to go on with what comes later.
@@ -120,7 +123,7 @@ impl FolderRun {
         observer: Arc<dyn Observer>,
         stop: Arc<AtomicBool>,
     ) -> Result<Summary, RunError> {
-        let folder = Folder::open(&self.input)?;
+        let folder = Folder::open(self.input.path())?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
         let output = OutputFolder::at(&self.output).map_err(in_output)?;
         if output.path().starts_with(folder.path()) {
@@ -140,7 +143,7 @@ impl FolderRun {
         let exports = active.plan.exports.iter().map(|export| export.folder.clone());
         output.prepare(exports).map_err(in_output)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer))?;
+        let scribe = Scribe::open(Arc::clone(&journal), &output, self.input.clone(), Arc::clone(&observer))?;
         let scribe = std::thread::Builder::new()
             .name("scribe".to_owned())
             .spawn(move || scribe.work(from_workers))
@@ -162,6 +165,7 @@ impl FolderRun {
         let worker = Worker {
             active,
             journal: Arc::clone(&journal),
+            input: self.input.clone(),
             output,
             report: self.report,
             to_scribe,

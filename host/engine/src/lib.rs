@@ -19,7 +19,7 @@ mod report;
 mod site_key;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
-pub use folder_run::{FolderRun, Observer, ReportMode, RunError, Summary, WatchMode};
+pub use folder_run::{FolderRun, Input, Observer, ReportMode, RunError, Summary, WatchMode};
 pub use martello_store::JournalError;
 pub use pass::{Exported, Pass, Refusal, StageRun};
 pub use report::{

@@ -5,12 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use martello_ingest::Found;
 use martello_store::place::{self, Staged};
 use martello_store::{Completed, Journal, Outcome, Tally};
 use tokio::sync::mpsc;
 
 use super::dispatch::Ticket;
-use super::{Observer, RunError};
+use super::{Input, Observer, RunError};
 use crate::outputs::OutputFolder;
 use crate::report::ReportLine;
 
@@ -19,6 +20,7 @@ pub(super) const LARGEST_BATCH: usize = 32;
 
 /// A complete input on its way to the scribe.
 pub(super) struct Finished {
+    pub(super) found: Found,
     pub(super) staged: Vec<Staged>,
     pub(super) line: Box<ReportLine>,
     pub(super) ticket: Ticket,
@@ -30,6 +32,7 @@ pub(super) struct Scribe {
     report: File,
     report_path: PathBuf,
     output: PathBuf,
+    input: Input,
     observer: Arc<dyn Observer>,
 }
 
@@ -38,6 +41,7 @@ impl Scribe {
     pub(super) fn open(
         journal: Arc<Journal>,
         output: &OutputFolder,
+        input: Input,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, RunError> {
         let report_path = output.report();
@@ -46,7 +50,7 @@ impl Scribe {
         journal.lines(|line| writeln!(fresh, "{line}").map_err(in_report))?;
         place::settle(vec![fresh.written()]).map_err(in_report)?;
         let report = File::options().append(true).open(&report_path).map_err(in_report)?;
-        Ok(Self { journal, report, report_path, output: output.path().to_owned(), observer })
+        Ok(Self { journal, report, report_path, output: output.path().to_owned(), input, observer })
     }
 
     /// Commits what workers send until the last of them is gone, and returns how many inputs ended how.
@@ -77,7 +81,7 @@ impl Scribe {
                 Outcome::Quarantined | Outcome::DeviceFailed => tally.quarantined += 1,
             }
             completed.push(Completed { id: finished.line.id.clone(), outcome, line: text });
-            ended.push((finished.line, finished.ticket));
+            ended.push((finished.line, finished.found, outcome, finished.ticket));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
         self.journal.complete(&completed)?;
@@ -86,8 +90,11 @@ impl Scribe {
             .report
             .write_all(text.as_bytes())
             .map_err(|source| RunError::Report { path: self.report_path.clone(), source });
-        for (line, ticket) in ended {
+        for (line, found, outcome, ticket) in ended {
             ticket.committed();
+            if outcome != Outcome::DeviceFailed {
+                self.input.release(&found);
+            }
             self.observer.completed(Some(&line));
         }
         reported
