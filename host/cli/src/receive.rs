@@ -22,7 +22,7 @@ const SPOOL: &str = "spool";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReceiveArgs {
     /// Receive DICOM objects (C-STORE, C-ECHO) at this address in place of --input, and go on until stopped.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "input")]
+    #[arg(long, value_name = "ADDRESS")]
     dicom_listen: Option<SocketAddr>,
     /// The application entity title that peers must call.
     #[arg(long, value_name = "TITLE", default_value = "MARTELLO", requires = "dicom_listen")]

@@ -28,6 +28,7 @@ const LARGEST_TRUST_FILE: ByteCount = ByteCount::mebibytes(1);
 
 /// Arguments of `martello run`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["input", "dicom_listen"]))]
 pub(crate) struct RunArgs {
     /// The bundle: an OCI image layout as a folder or a tar archive.
     bundle: PathBuf,
@@ -35,7 +36,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
     /// The folder of files to work on.
-    #[arg(long, value_name = "DIR", required_unless_present = "dicom_listen")]
+    #[arg(long, value_name = "DIR")]
     input: Option<PathBuf>,
     /// The folder for images, previews, findings, quarantine and the report.
     #[arg(long, value_name = "DIR")]

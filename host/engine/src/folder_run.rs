@@ -156,6 +156,7 @@ impl FolderRun {
             observer: Arc::clone(&observer),
             stop: Arc::clone(&stop),
             at_work: Arc::clone(&at_work),
+            again: self.input.again(),
         };
         let feeder = std::thread::Builder::new()
             .name("feeder".to_owned())

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use martello_ingest::{Found, Spool};
 
 use super::reading::LARGEST_INPUT;
+
+/// A device is seldom mended sooner, and each try of an object at which it fails is a line in the report.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// Where inputs come from.
 #[derive(Debug, Clone)]
@@ -13,7 +17,7 @@ pub enum Input {
     /// A folder of somebody else's: its files are left as they are.
     Folder(PathBuf),
     /// What was received. An object is removed when its outcome is durable; one at which the device failed stays, and is
-    /// tried again at the next run.
+    /// tried again when nothing else waits, and at the next run.
     Spool(Arc<Spool>),
 }
 
@@ -23,6 +27,15 @@ impl Input {
         match self {
             Self::Folder(path) => path,
             Self::Spool(spool) => spool.path(),
+        }
+    }
+
+    /// After how long what is left is tried again while the run goes on: nobody else brings an object again that was
+    /// received.
+    pub(super) fn again(&self) -> Option<Duration> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Spool(_) => Some(TRY_AGAIN_AFTER),
         }
     }
 
