@@ -43,3 +43,56 @@ pub fn fuzz_dimse(bytes: &[u8]) {
         let _ = data_set::identity(bytes, encoding);
     }
 }
+
+/// What a peer that keeps to the standard sends, to begin with: a request for an association, a command, a data set's head.
+pub fn seeds() -> [(&'static str, Vec<u8>); 3] {
+    let item = |kind: u8, value: &[u8]| [&[kind, 0], &short(value).to_be_bytes()[..], value].concat();
+    let element = |[group, element]: [u8; 2], value: &[u8]| {
+        [&[group, 0, element, 0], &u32::from(short(value)).to_le_bytes()[..], value].concat()
+    };
+    let (class, instance) = (b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.3\0");
+    let context = [&[1, 0, 0, 0], &item(0x30, class)[..], &item(0x40, b"1.2.840.10008.1.2")].concat();
+    let request = [
+        &[0, 1, 0, 0],
+        &b"MARTELLO        FUZZ            "[..],
+        &[0; 32],
+        &item(0x10, b"1.2.840.10008.3.1.1.1"),
+        &item(0x20, &context),
+        &item(0x50, &item(0x51, &[0, 0, 64, 0])),
+    ];
+    // The command field and those after it have an element number of two bytes, the low one of which is 0.
+    let numbers = |high: u8, value: [u8; 2]| [&[0, 0, 0, high, 2, 0, 0, 0], &value[..]].concat();
+    let set = [
+        element([0, 0x02], class),
+        numbers(0x01, [1, 0]),
+        [&[0, 0, 0x10, 0x01, 2, 0, 0, 0], &[7, 0][..]].concat(),
+        numbers(0x08, [0, 0]),
+        [&[0, 0, 0, 0x10, 6, 0, 0, 0], &instance[..]].concat(),
+    ];
+    let command = pdu::command(1, &set.concat(), 0).split_off(pdu::HEADER_BYTES);
+    let head = [element([8, 0x16], class), element([8, 0x18], instance)];
+    [("request", request.concat()), ("command", command), ("head", head.concat())]
+}
+
+fn short(value: &[u8]) -> u16 {
+    u16::try_from(value.len()).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::Operation;
+    use super::*;
+
+    #[test]
+    fn seeds_get_as_far_as_a_peer_does() {
+        let [(_, request), (_, command), (_, head)] = seeds();
+        let settings =
+            DicomSettings { callers: Callers::Any, ..DicomSettings::new("MARTELLO".parse().unwrap()) };
+        let request = AssociateRequest::read(&request).unwrap();
+        assert_eq!(negotiation::negotiate(&request, &settings).unwrap().contexts.len(), 1);
+        let value = pdu::data_value(&mut Bytes(&command)).unwrap();
+        let step = Exchange::default().take(&value).unwrap();
+        assert!(matches!(step, Step::Request(1, request) if request.operation == Operation::Store));
+        assert!(data_set::identity(&head, Encoding::ImplicitLittle).is_some());
+    }
+}
