@@ -12,6 +12,7 @@ mod dicom;
 mod guests;
 mod infer;
 mod interfaces;
+mod receiving;
 mod rendering;
 mod run;
 mod sameness;

@@ -16,7 +16,8 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{
-    Active, Device, DeviceConfig, FolderRun, MissingOutputs, Observer, ReportLine, ReportMode, WatchMode,
+    Active, Device, DeviceConfig, FolderRun, Input, MissingOutputs, Observer, ReportLine, ReportMode,
+    WatchMode,
 };
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
@@ -181,7 +182,7 @@ impl Stage {
 
     async fn run(&self, active: Arc<Active>, samples: &Path) -> anyhow::Result<Vec<ReportLine>> {
         let run = FolderRun {
-            input: samples.to_owned(),
+            input: Input::Folder(samples.to_owned()),
             output: self.root.join("out"),
             watch: WatchMode::Once,
             report: ReportMode::Named,

@@ -13,6 +13,7 @@ mod new;
 mod output;
 mod places;
 mod read;
+mod receive;
 mod run;
 mod serve;
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    Device, DeviceConfig, FolderRun, JournalError, MissingOutputs, Observer, ReportLine, ReportMode,
+    Device, DeviceConfig, FolderRun, Input, JournalError, MissingOutputs, Observer, ReportLine, ReportMode,
     RunError, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
@@ -21,12 +21,14 @@ use serde::Serialize;
 use crate::bundle::refused;
 use crate::output::{Advice, Format, Output};
 use crate::places;
+use crate::receive::{ReceiveArgs, Receiving};
 
 /// Trust roots are a few kilobytes.
 const LARGEST_TRUST_FILE: ByteCount = ByteCount::mebibytes(1);
 
 /// Arguments of `martello run`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["input", "dicom_listen"]))]
 pub(crate) struct RunArgs {
     /// The bundle: an OCI image layout as a folder or a tar archive.
     bundle: PathBuf,
@@ -35,7 +37,7 @@ pub(crate) struct RunArgs {
     trust: PathBuf,
     /// The folder of files to work on.
     #[arg(long, value_name = "DIR")]
-    input: PathBuf,
+    input: Option<PathBuf>,
     /// The folder for images, previews, findings, quarantine and the report.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -52,6 +54,8 @@ pub(crate) struct RunArgs {
     /// How many files are worked on at once. Default: the number of cores.
     #[arg(long, value_name = "N")]
     concurrency: Option<NonZero<usize>>,
+    #[command(flatten)]
+    receive: ReceiveArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -113,15 +117,24 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         .build()
         .context("starting the asynchronous runtime")?;
     let device = Device::start(&config)?;
+    // Before the bundle is activated, which takes seconds: a port that is taken is told at once.
+    let receiver = args.receive.open(&config.state)?;
     let active = Arc::new(device.activate(&bundle)?);
     drop(bundle);
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_on_signal(Arc::clone(&stop)));
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let is_watched = args.watch || receiver.is_some();
+    let input = match (&receiver, &args.input) {
+        (Some(receiver), _) => receiver.input(),
+        // The parser has seen to it that there is one.
+        (None, input) => Input::Folder(input.clone().unwrap_or_default()),
+    };
+    let receiving = receiver.map(|receiver| receiver.start(&stop, output)).transpose()?;
     let folder_run = FolderRun {
-        input: args.input.clone(),
+        input,
         output: args.output.clone(),
-        watch: if args.watch { WatchMode::Watch } else { WatchMode::Once },
+        watch: if is_watched { WatchMode::Watch } else { WatchMode::Once },
         report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
         concurrency: args.concurrency.unwrap_or(cores),
         missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
@@ -130,7 +143,9 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
     let bundle_digest = active.bundle_digest().to_string();
     let summary = runtime.block_on(folder_run.run(active, observer, Arc::clone(&stop)));
-    let summary = summary.map_err(|error| with_next_step(error, &args.input))?;
+    let received = receiving.map_or(Ok(()), Receiving::end);
+    let summary = summary.map_err(|error| with_next_step(error, folder_run.input.path()))?;
+    received?;
     progress.bar.finish_and_clear();
     let object = SummaryObject {
         done: summary.all.done,

@@ -6,6 +6,7 @@
 
 mod dispatch;
 mod feeder;
+mod input;
 mod reading;
 mod restoring;
 mod scribe;
@@ -31,14 +32,16 @@ use feeder::Feeder;
 use scribe::Scribe;
 use worker::Worker;
 
+pub use input::Input;
+
 /// Complete inputs that may wait for the scribe; beyond, workers wait.
 const WAITING_FOR_SCRIBE: usize = 32;
 
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct FolderRun {
-    /// The folder of inputs.
-    pub input: PathBuf,
+    /// Where inputs come from.
+    pub input: Input,
     /// The folder for outputs.
     pub output: PathBuf,
     /// Whether to go on with what comes later.
@@ -138,7 +141,7 @@ impl FolderRun {
         observer: Arc<dyn Observer>,
         stop: Arc<AtomicBool>,
     ) -> Result<Summary, RunError> {
-        let folder = Folder::open(&self.input)?;
+        let folder = Folder::open(self.input.path())?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
         let output = OutputFolder::at(&self.output).map_err(in_output)?;
         if output.path().starts_with(folder.path()) {
@@ -161,7 +164,7 @@ impl FolderRun {
         output.prepare(exports()).map_err(in_output)?;
         restoring::review(&journal, output.path(), self.missing)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer))?;
+        let scribe = Scribe::open(Arc::clone(&journal), &output, self.input.clone(), Arc::clone(&observer))?;
         let scribe = std::thread::Builder::new()
             .name("scribe".to_owned())
             .spawn(move || scribe.work(from_workers))
@@ -174,6 +177,7 @@ impl FolderRun {
             observer: Arc::clone(&observer),
             stop: Arc::clone(&stop),
             at_work: Arc::clone(&at_work),
+            again: self.input.again(),
         };
         let feeder = std::thread::Builder::new()
             .name("feeder".to_owned())
@@ -183,6 +187,7 @@ impl FolderRun {
         let worker = Worker {
             active,
             journal: Arc::clone(&journal),
+            input: self.input.clone(),
             output,
             report: self.report,
             to_scribe,

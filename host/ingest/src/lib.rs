@@ -1,11 +1,16 @@
-//! How inputs come in: today from a folder, once or for as long as the folder is watched.
+//! How inputs come in: from a folder, once or for as long as it is watched, and over the network into a folder of our own.
 //!
 //! [`Folder::scan`] lists what is there; [`Watch`] tells of what comes. A file that is still being written is told of
-//! when its writer closes it or renames it into place. Links are not followed and hidden files are left alone. This
-//! crate knows nothing of what the files hold.
+//! when its writer closes it or renames it into place. Links are not followed and hidden files are left alone.
+//! [`dicom`] receives objects from DICOM peers into a [`Spool`], which is such a folder: whoever works on inputs need not
+//! know how they came. This crate looks into an object only as far as its class and instance, to see that it is the one
+//! that was announced.
 
+pub mod dicom;
 mod folder;
+mod spool;
 mod watch;
 
 pub use folder::{Folder, Found, IngestError};
+pub use spool::{Spool, SpoolError, SpoolLimits};
 pub use watch::{Event, Watch};

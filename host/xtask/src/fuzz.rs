@@ -36,7 +36,7 @@ pub(crate) struct Target {
 const DICOM: &[&str] = &["tests/fixtures/dicom"];
 
 /// All of them. `every_target_is_listed` compares this with the folder.
-pub(crate) const TARGETS: [Target; 10] = [
+pub(crate) const TARGETS: [Target; 11] = [
     json("canonical-json", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("envelope", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("signature", &["host/bundle/tests/golden"]),
@@ -49,6 +49,7 @@ pub(crate) const TARGETS: [Target; 10] = [
         dictionary: None,
     },
     Target { name: "npy", seeds: &[], longest: 4 << 10, dictionary: None },
+    dicom("dimse", 16 << 10),
     dicom("dicom-stream", 16 << 10),
     dicom("deidentify", 16 << 10),
     dicom("render", 64 << 10),

@@ -52,7 +52,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
     if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
         return Ok(());
     }
-    say("installing pydicom, numpy and ONNX Runtime from PyPI");
+    say("installing pydicom, pynetdicom, numpy and ONNX Runtime from PyPI");
     check(Command::new("python3").args(["-m", "venv", "--clear"]).arg(environment()))?;
     check(
         Command::new(environment().join("bin/python"))

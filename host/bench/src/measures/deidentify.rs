@@ -46,13 +46,7 @@ fn take(bench: &Bench) -> anyhow::Result<Vec<Taken>> {
     let key = Arc::new(SiteKey::open_or_make(&bench.state().join("pseudonym.key"))?);
     let mut contract = bench.contract("dicom-deid")?;
     contract.evidence.notes.push(format!("pseudonym-key-{}", key.key_id()));
-    let sandbox = Sandbox {
-        bench,
-        stage,
-        table: table.clone(),
-        key,
-        contract: Arc::new(contract),
-    };
+    let sandbox = Sandbox { bench, stage, table: table.clone(), key, contract: Arc::new(contract) };
     // Files that are refused end early and would flatter both sides.
     let files: Vec<Bytes> = small_files(bench)?
         .into_iter()

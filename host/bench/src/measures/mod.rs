@@ -11,6 +11,7 @@ mod native_code;
 mod normalise;
 mod pipeline;
 mod python;
+mod receive;
 mod runaway;
 mod start;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Measure> {
         runaway::measure(),
         http::measure(),
         deidentify::measure(),
+        receive::measure(),
         normalise::measure(),
         pipeline::measure(),
         start::measure(),

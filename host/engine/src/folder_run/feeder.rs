@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use martello_ingest::{Event, Folder, Found, Watch};
 use tokio::sync::mpsc;
@@ -27,6 +27,8 @@ pub(super) struct Feeder {
     pub(super) stop: Arc<AtomicBool>,
     /// How many inputs are at work.
     pub(super) at_work: Arc<AtomicUsize>,
+    /// After how long a folder in which nothing waits is scanned again, where what is left in it is to be tried again.
+    pub(super) again: Option<Duration>,
 }
 
 impl Feeder {
@@ -56,6 +58,7 @@ impl Feeder {
         }
         let Some(watch) = &mut watch else { return Ok(()) };
         let mut quiet = Quiet::default();
+        let mut scanned = Instant::now();
         while !self.stopped() && !to_workers.is_closed() {
             let turn = if unsettled.0.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
             let mut ready = Vec::new();
@@ -74,6 +77,10 @@ impl Feeder {
             let known = ready.len() + unsettled.0.len() + waiting + self.at_work.load(Ordering::Relaxed);
             if quiet.turn(known) {
                 crate::footprint::release();
+            }
+            if known == 0 && self.again.is_some_and(|again| scanned.elapsed() >= again) {
+                scanned = Instant::now();
+                ready = self.folder.scan()?;
             }
             if !ready.into_iter().all(&mut send) {
                 return Ok(());
@@ -120,19 +127,52 @@ impl Quiet {
 mod tests {
     use super::*;
 
+    struct Silent;
+
+    impl Observer for Silent {
+        fn found(&self, _total: u64) {}
+        fn completed(&self, _line: Option<&crate::ReportLine>) {}
+    }
+
+    #[test]
+    fn what_is_left_in_a_folder_where_nothing_waits_is_told_of_again_where_that_is_wanted() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("left"), "1").unwrap();
+        let stop = Arc::<AtomicBool>::default();
+        let (to_workers, mut found) = mpsc::channel(1);
+        let feeder = Feeder {
+            folder: Folder::open(root.path()).unwrap(),
+            watch: WatchMode::Watch,
+            observer: Arc::new(Silent),
+            stop: Arc::clone(&stop),
+            at_work: Arc::default(),
+            again: Some(Duration::ZERO),
+        };
+        let feeder = std::thread::spawn(move || feeder.work(&to_workers).unwrap());
+        // The first time because it is there, the others because it still is.
+        let begun = Instant::now();
+        let mut told = 0;
+        while told < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "told {told} times");
+            match found.try_recv() {
+                Ok(found) => {
+                    assert_eq!(found.name, "left");
+                    told += 1;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        drop(found);
+        feeder.join().unwrap();
+    }
+
     #[test]
     fn the_watcher_becomes_idle_once_after_turns_without_inputs_that_wait_or_are_at_work() {
         let mut quiet = Quiet::default();
         let turns = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0].map(|inputs| quiet.turn(inputs));
         assert_eq!(turns.iter().position(|idle| *idle), Some(7));
         assert_eq!(turns.iter().filter(|idle| **idle).count(), 1);
-    }
-
-    struct Silent;
-
-    impl Observer for Silent {
-        fn found(&self, _total: u64) {}
-        fn completed(&self, _line: Option<&crate::report::ReportLine>) {}
     }
 
     #[test]
@@ -146,6 +186,7 @@ mod tests {
             observer: Arc::new(Silent),
             stop: Arc::clone(&stop),
             at_work: Arc::default(),
+            again: None,
         };
         let (send, mut receive) = mpsc::channel(3);
         let feeder = std::thread::spawn(move || feeder.work(&send));

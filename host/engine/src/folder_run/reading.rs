@@ -11,7 +11,7 @@ use martello_vocab::{Digest, Hasher};
 /// Inputs up to this many bytes are held in memory while they are worked on; larger ones in an unnamed file.
 const HELD_IN_MEMORY: u64 = 32 << 20;
 /// The largest input that a device takes: a long multi-frame acquisition.
-const LARGEST_INPUT: u64 = 4 << 30;
+pub(super) const LARGEST_INPUT: u64 = 4 << 30;
 
 pub(super) enum ReadError {
     Gone,

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use martello_ingest::Found;
 use martello_store::place::{self, Staged};
 use martello_store::{Completed, Journal, Outcome, Tally};
 use tokio::sync::mpsc;
 
 use super::dispatch::Ticket;
 use super::restoring::Again;
-use super::{Observer, RunError};
+use super::{Input, Observer, RunError};
 use crate::outputs::OutputFolder;
 use crate::report::ReportLine;
 
@@ -20,6 +21,7 @@ pub(super) const LARGEST_BATCH: usize = 32;
 
 /// A complete input on its way to the scribe.
 pub(super) struct Finished {
+    pub(super) found: Found,
     pub(super) staged: Vec<Staged>,
     pub(super) line: Box<ReportLine>,
     pub(super) ticket: Ticket,
@@ -52,6 +54,7 @@ pub(super) struct Scribe {
     report: File,
     report_path: PathBuf,
     output: PathBuf,
+    input: Input,
     observer: Arc<dyn Observer>,
     /// Whether the report holds lines that are out of date.
     stale: bool,
@@ -62,11 +65,13 @@ impl Scribe {
     pub(super) fn open(
         journal: Arc<Journal>,
         output: &OutputFolder,
+        input: Input,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, RunError> {
         let report_path = output.report();
         let report = make_report(&journal, &report_path)?;
-        Ok(Self { journal, report, report_path, output: output.path().to_owned(), observer, stale: false })
+        let output = output.path().to_owned();
+        Ok(Self { journal, report, report_path, output, input, observer, stale: false })
     }
 
     /// Commits what workers send until the last of them is gone, and returns how many inputs ended how.
@@ -117,7 +122,7 @@ impl Scribe {
                 }
             };
             completed.push(Completed { id: finished.line.id.clone(), outcome, line });
-            ended.push((finished.line, finished.ticket));
+            ended.push((finished.line, finished.found, outcome, finished.ticket));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
         self.journal.complete(&completed)?;
@@ -125,8 +130,11 @@ impl Scribe {
             .report
             .write_all(text.as_bytes())
             .map_err(|source| RunError::Report { path: self.report_path.clone(), source });
-        for (line, ticket) in ended {
+        for (line, found, outcome, ticket) in ended {
             ticket.committed();
+            if outcome != Outcome::DeviceFailed {
+                self.input.release(&found);
+            }
             self.observer.completed(Some(&line));
         }
         reported

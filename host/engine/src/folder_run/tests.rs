@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use martello_ingest::Found;
+use martello_ingest::{Found, Spool, SpoolLimits};
 use martello_pipeline::Plan;
 use martello_store::{Remains, Started};
 use martello_vocab::code;
@@ -53,8 +53,12 @@ impl Bench {
     }
 
     fn run_to(&self, output: &Path) -> Result<Summary, RunError> {
+        self.run_over(Input::Folder(self.path("in")), output)
+    }
+
+    fn run_over(&self, input: Input, output: &Path) -> Result<Summary, RunError> {
         let run = FolderRun {
-            input: self.path("in"),
+            input,
             output: output.to_owned(),
             watch: WatchMode::Once,
             report: ReportMode::Named,
@@ -96,13 +100,24 @@ impl Bench {
     fn dispatch(&self, found: Vec<Found>, scribe_fails: bool) -> (Result<u64, RunError>, Arc<Journal>) {
         let output = OutputFolder::at(&self.path("out")).unwrap();
         output.make().unwrap();
+        self.dispatch_to(output, Input::Folder(self.path("in")), found, scribe_fails)
+    }
+
+    fn dispatch_to(
+        &self,
+        output: OutputFolder,
+        input: Input,
+        found: Vec<Found>,
+        scribe_fails: bool,
+    ) -> (Result<u64, RunError>, Arc<Journal>) {
         output.prepare(std::iter::empty()).unwrap();
         let journal = Arc::new(self.journal());
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::new(Silent)).unwrap();
+        let scribe = Scribe::open(Arc::clone(&journal), &output, input.clone(), Arc::new(Silent)).unwrap();
         let worker = Worker {
             active: Arc::clone(&self.active),
             journal: Arc::clone(&journal),
+            input,
             output,
             report: ReportMode::Named,
             to_scribe,
@@ -305,6 +320,7 @@ fn a_quiet_watch_ends_when_the_scribe_does() {
     let worker = Worker {
         active: Arc::clone(&bench.active),
         journal: Arc::new(bench.journal()),
+        input: Input::Folder(bench.path("in")),
         output,
         report: ReportMode::Named,
         to_scribe,
@@ -344,7 +360,7 @@ fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
     fs::create_dir_all(bench.path("out/inbox")).unwrap();
     for (input, allowed) in [("out/quarantine", false), ("out/findings", false), ("out/inbox", true)] {
         let run = FolderRun {
-            input: bench.path(input),
+            input: Input::Folder(bench.path(input)),
             output: bench.path("out"),
             watch: WatchMode::Once,
             report: ReportMode::Named,
@@ -355,6 +371,60 @@ fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
         assert_eq!(matches!(ended, Err(RunError::OwnOutputs { .. })), !allowed, "{input}: {ended:?}");
         assert_eq!(ended.is_ok(), allowed, "{input}: {ended:?}");
     }
+}
+
+/// A spool with these objects in it.
+fn spool(bench: &Bench, objects: &[(&str, &[u8])]) -> Arc<Spool> {
+    let root = bench.path("state/spool");
+    fs::create_dir_all(&root).unwrap();
+    for (name, content) in objects {
+        fs::write(root.join(name), content).unwrap();
+    }
+    Spool::open(&root, SpoolLimits::default()).unwrap()
+}
+
+fn names(spool: &Spool) -> Vec<String> {
+    Folder::open(spool.path()).unwrap().scan().unwrap().into_iter().map(|found| found.name).collect()
+}
+
+#[test]
+fn what_was_received_is_removed_when_its_outcome_is_durable_and_is_not_done_twice() {
+    let bench = Bench::new();
+    let received = spool(&bench, &[("a.dcm", b"content"), ("b.dcm", b"other")]);
+    let summary = bench.run_over(Input::Spool(Arc::clone(&received)), &bench.path("out")).unwrap();
+    assert_eq!(summary.this_run.done, 2);
+    assert!(names(&received).is_empty());
+    // Sent again: the same bytes have the same name.
+    drop(received);
+    let received = spool(&bench, &[("a.dcm", b"content")]);
+    let summary = bench.run_over(Input::Spool(Arc::clone(&received)), &bench.path("out")).unwrap();
+    assert_eq!((summary.this_run.done, summary.skipped, summary.all.done), (0, 1, 2));
+    assert!(names(&received).is_empty());
+}
+
+#[test]
+fn what_was_received_stays_where_the_device_failed_or_quarantine_has_no_copy() {
+    let bench = Bench::new();
+    bench.run().unwrap();
+    let received = spool(&bench, &[]);
+    for (name, length) in [("copied.dcm", 33 << 20), ("giant.dcm", (4 << 30) + 1)] {
+        File::create(received.path().join(name)).unwrap().set_len(length).unwrap();
+    }
+    let found = Folder::open(received.path()).unwrap().scan().unwrap();
+    // The device has no place to which it could copy a large input.
+    let output = OutputFolder::at(&bench.path("elsewhere")).unwrap();
+    output.make().unwrap();
+    fs::remove_dir(output.memory()).unwrap();
+    for _ in 0..2 {
+        let input = Input::Spool(Arc::clone(&received));
+        let (worked, _) = bench.dispatch_to(output.clone(), input, found.clone(), false);
+        worked.unwrap();
+        assert_eq!(names(&received), ["copied.dcm", "giant.dcm"]);
+    }
+    // The device is mended.
+    let output = OutputFolder::at(&bench.path("out")).unwrap();
+    bench.dispatch_to(output, Input::Spool(Arc::clone(&received)), found, false).0.unwrap();
+    assert_eq!(names(&received), ["giant.dcm"]);
 }
 
 #[test]
@@ -531,12 +601,15 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
     let (tell, told) = std::sync::mpsc::channel();
     let observer = Arc::new(Telling(tell));
     let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-    let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::<Telling>::clone(&observer)).unwrap();
+    let input = Input::Folder(bench.path("in"));
+    let scribe =
+        Scribe::open(Arc::clone(&journal), &output, input, Arc::<Telling>::clone(&observer)).unwrap();
     let scribe = std::thread::spawn(move || scribe.work(from_workers).unwrap());
     let turns: Arc<tokio::sync::RwLock<()>> = Arc::default();
     let worker = Worker {
         active: Arc::clone(&bench.active),
         journal,
+        input: Input::Folder(bench.path("in")),
         output,
         report: ReportMode::Named,
         to_scribe,

@@ -18,7 +18,7 @@ use super::dispatch::{Ticket, Turn};
 use super::reading::{ReadError, read_input};
 use super::restoring::{Again, Recorded};
 use super::scribe::{Before, Finished};
-use super::{Observer, ReportMode, RunError};
+use super::{Input, Observer, ReportMode, RunError};
 use crate::activation::Active;
 use crate::outputs::OutputFolder;
 use crate::pass::{Pass, Refusal};
@@ -39,6 +39,7 @@ pub(super) enum Handled {
 pub(super) struct Worker {
     pub(super) active: Arc<Active>,
     pub(super) journal: Arc<Journal>,
+    pub(super) input: Input,
     pub(super) output: OutputFolder,
     pub(super) report: ReportMode,
     pub(super) to_scribe: mpsc::Sender<Finished>,
@@ -56,15 +57,14 @@ impl Worker {
         let name_id = self.active.site_key.name_id(&found.name);
         let fingerprint = (found.length, found.changed);
         if self.journal.is_complete(&name_id, fingerprint)? {
-            self.observer.completed(None);
-            return Ok(Handled::Before);
+            return Ok(self.complete_before(&found));
         }
         let begun = Instant::now();
         // Reading and writing files blocks; the runtime moves its other work to another thread meanwhile.
         let read = tokio::task::block_in_place(|| read_input(&found, &self.output.memory()));
         let read_time = begun.elapsed();
         let input = match read {
-            Ok((payload, digest)) => Ok(Input { payload, digest }),
+            Ok((payload, digest)) => Ok(Read { payload, digest }),
             // A file that vanished before it could be read is no input any more.
             Err(ReadError::Gone) => return Ok(Handled::Left),
             Err(ReadError::TooLarge) => Err(Code::of(code::INPUT_TOO_LARGE)),
@@ -88,8 +88,7 @@ impl Worker {
         }
         let started = Started { id: &id, name: &name_id, digest, fingerprint };
         let Some(start) = self.journal.start(&started)? else {
-            self.observer.completed(None);
-            return Ok(Handled::Before);
+            return Ok(self.complete_before(&found));
         };
         ticket.started(&self.journal, &id, turn);
         for earlier in &start.superseded {
@@ -112,15 +111,25 @@ impl Worker {
                 Pass::refused(Refusal { stage: None, code })
             }
         };
-        let work = Work { found, id, input, pass, trace_id, begun, read_time };
+        let work = Work { found: found.clone(), id, input, pass, trace_id, begun, read_time };
         let (staged, line) = tokio::task::block_in_place(|| span.in_scope(|| self.write(work)))?;
         let Some(before) = before(start, &line) else {
+            // The first result stands. What the device failed at may be restored another time, from this very input.
+            if !line.code.as_ref().is_some_and(Code::is_of_the_device) {
+                self.input.release(&found);
+            }
             self.observer.completed(None);
             return Ok(Handled::Left);
         };
-        let finished = Finished { staged, line, ticket, before };
+        let finished = Finished { found, staged, line, ticket, before };
         self.to_scribe.send(finished).await.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
+    }
+
+    fn complete_before(&self, found: &Found) -> Handled {
+        self.input.release(found);
+        self.observer.completed(None);
+        Handled::Before
     }
 
     /// Writes outputs, or the quarantine where the pass was refused or its outputs cannot be written.
@@ -201,7 +210,7 @@ fn before(start: Start, line: &ReportLine) -> Option<Before> {
 }
 
 /// An input that was read.
-struct Input {
+struct Read {
     payload: Payload,
     digest: Digest,
 }
@@ -211,7 +220,7 @@ struct Work {
     found: Found,
     id: String,
     /// None where it could not be read.
-    input: Option<Input>,
+    input: Option<Read>,
     pass: Pass,
     trace_id: String,
     begun: Instant,

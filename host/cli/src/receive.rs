@@ -1,0 +1,139 @@
+//! Receiving inputs over the network while a bundle runs: the arguments, and the thread that does it.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use martello_engine::Input;
+use martello_ingest::dicom::{AeTitle, Callers, DicomListener, DicomSettings};
+use martello_ingest::{Spool, SpoolError, SpoolLimits};
+use martello_vocab::ByteCount;
+
+use crate::output::{Advice, Output};
+
+/// The folder under the state folder in which objects wait.
+const SPOOL: &str = "spool";
+
+/// How objects are received.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReceiveArgs {
+    /// Receive DICOM objects (C-STORE, C-ECHO) at this address in place of --input, and go on until stopped.
+    #[arg(long, value_name = "ADDRESS")]
+    dicom_listen: Option<SocketAddr>,
+    /// The application entity title that peers must call.
+    #[arg(long, value_name = "TITLE", default_value = "MARTELLO", requires = "dicom_listen")]
+    ae_title: AeTitle,
+    /// Titles of peers that may send (may be given more than once). Without it, any peer on this machine may, where only
+    /// this machine can reach the address.
+    #[arg(long, value_name = "TITLE", value_delimiter = ',', requires = "dicom_listen")]
+    ae_allow: Vec<AeTitle>,
+    /// Let peers of any title send from other machines.
+    #[arg(long, conflicts_with = "ae_allow", requires = "dicom_listen")]
+    dangerously_allow_any_ae: bool,
+    /// Associations that are open at once.
+    #[arg(long, value_name = "N", default_value = "16", requires = "dicom_listen")]
+    associations: NonZero<usize>,
+    /// Bytes of objects that may wait for their turn, in MiB; beyond, senders are told that there is no room.
+    #[arg(long, value_name = "MIB", default_value = "16384", requires = "dicom_listen")]
+    spool_size: NonZero<u64>,
+    /// Objects that may wait for their turn.
+    #[arg(long, value_name = "N", default_value = "100000", requires = "dicom_listen")]
+    spool_objects: NonZero<u64>,
+}
+
+/// A port that is taken and a spool that is open. Nobody is served yet.
+pub(crate) struct Receiver {
+    listener: DicomListener,
+    spool: Arc<Spool>,
+}
+
+impl ReceiveArgs {
+    /// Opens the spool and takes the port, where objects are to be received.
+    pub(crate) fn open(&self, state: &Path) -> anyhow::Result<Option<Receiver>> {
+        let Some(address) = self.dicom_listen else { return Ok(None) };
+        let callers = match self.ae_allow.is_empty() {
+            false => Callers::Listed(self.ae_allow.iter().cloned().collect()),
+            true if self.dangerously_allow_any_ae || address.ip().is_loopback() => Callers::Any,
+            true => {
+                let happened = format!("listening for DICOM on {address} without a list of peers");
+                let next = "name the peers that may send with --ae-allow".to_owned();
+                return Err(Advice { happened, next }.into());
+            }
+        };
+        let settings = DicomSettings {
+            callers,
+            associations: self.associations,
+            ..DicomSettings::new(self.ae_title.clone())
+        };
+        let limits = SpoolLimits {
+            objects: self.spool_objects.get(),
+            bytes: ByteCount(self.spool_size.get().saturating_mul(1 << 20)),
+            ..SpoolLimits::default()
+        };
+        let spool = Spool::open(&state.join(SPOOL), limits).map_err(|error| {
+            let next = match &error {
+                SpoolError::Busy { .. } => "end the other process, or give this one another --state",
+                SpoolError::Unusable { .. } => "see free space and permissions of the state folder",
+            };
+            let happened = "opening the spool of received objects".to_owned();
+            anyhow::Error::from(error).context(Advice { happened, next: next.to_owned() })
+        })?;
+        let listener = DicomListener::bind(address, settings, Arc::clone(&spool)).map_err(|error| {
+            let next = "choose an address of this machine and a port that is free".to_owned();
+            anyhow::Error::from(error.source)
+                .context(Advice { happened: format!("listening for DICOM on {address}"), next })
+        })?;
+        Ok(Some(Receiver { listener, spool }))
+    }
+}
+
+impl Receiver {
+    /// Where the run finds what was received.
+    pub(crate) fn input(&self) -> Input {
+        Input::Spool(Arc::clone(&self.spool))
+    }
+
+    /// Begins to serve peers, until `stop` is set.
+    pub(crate) fn start(self, stop: &Arc<AtomicBool>, output: &Output) -> anyhow::Result<Receiving> {
+        let address = self.listener.address();
+        let stop = Arc::clone(stop);
+        let work = {
+            let stop = Arc::clone(&stop);
+            move || {
+                // Whatever ends this thread ends the run too: else objects would stay away and nobody would know.
+                let _ends = Ends(Arc::clone(&stop));
+                self.listener.serve(&stop);
+            }
+        };
+        let thread = std::thread::Builder::new().name("receiver".to_owned()).spawn(work);
+        let thread = thread.context("starting the thread that receives")?;
+        output.note(&format!("receiving DICOM objects on {address}"));
+        Ok(Receiving { stop, thread })
+    }
+}
+
+/// Peers are being served.
+pub(crate) struct Receiving {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Receiving {
+    /// Closes the door, and waits until it is closed.
+    pub(crate) fn end(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_panic| anyhow::anyhow!("the thread that receives ended in disorder"))
+    }
+}
+
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

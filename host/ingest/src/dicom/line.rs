@@ -1,0 +1,126 @@
+//! A connection on which every wait has an end.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a wait looks at its deadline and at whether the door closes.
+const TURN: Duration = Duration::from_millis(100);
+/// Bytes of a peer that are read and forgotten at the end at most.
+const FORGOTTEN: usize = 1 << 20;
+
+/// A connection.
+pub(crate) struct Line {
+    stream: TcpStream,
+    stop: Arc<AtomicBool>,
+    stopping: Duration,
+    /// When the door was first seen to close.
+    closing: Option<Instant>,
+}
+
+/// A connection that gives nothing any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("the peer took too long")]
+    Late,
+    #[error("the door closes")]
+    Stopped,
+    #[error("the connection failed")]
+    Failed(#[source] io::Error),
+}
+
+/// What is waited for while the door closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Something new, which is not begun any more.
+    ForMore,
+    /// The end of something, which gets its time.
+    ForTheEnd,
+}
+
+impl Line {
+    pub(crate) fn new(stream: TcpStream, stop: Arc<AtomicBool>, stopping: Duration) -> io::Result<Self> {
+        // Answers are short and waited for: Nagle's algorithm would hold them back until the peer's delayed
+        // acknowledgement comes, some 40 ms an object.
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(TURN))?;
+        stream.set_write_timeout(Some(TURN))?;
+        Ok(Self { stream, stop, stopping, closing: None })
+    }
+
+    /// Fills the buffer.
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Instant,
+        waiting: Waiting,
+    ) -> Result<(), LineError> {
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let read = self.stream.read(rest);
+            let count = self.progress(read, deadline, waiting)?;
+            rest = rest.get_mut(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), LineError> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = self.stream.write(rest);
+            let count = self.progress(written, deadline, Waiting::ForTheEnd)?;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Lets the peer read our last word: a connection that is closed with bytes unread is reset, and the peer may lose
+    /// what we said.
+    pub(crate) fn end(mut self, deadline: Instant) {
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut buffer = [0; 4 << 10];
+        let mut forgotten = 0;
+        while forgotten < FORGOTTEN {
+            let read = self.stream.read(&mut buffer);
+            match self.progress(read, deadline, Waiting::ForMore) {
+                Ok(count) => forgotten += count,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Judges what a read or write came to. 0 bytes where it should be tried again.
+    fn progress(
+        &mut self,
+        done: io::Result<usize>,
+        deadline: Instant,
+        waiting: Waiting,
+    ) -> Result<usize, LineError> {
+        let now = Instant::now();
+        if self.stop.load(Ordering::Relaxed) {
+            let closing = *self.closing.get_or_insert(now);
+            if waiting == Waiting::ForMore || now.saturating_duration_since(closing) > self.stopping {
+                return Err(LineError::Stopped);
+            }
+        }
+        match done {
+            Ok(0) => Err(LineError::Closed),
+            // A peer that sends byte by byte is late as well.
+            Ok(_) if now > deadline => Err(LineError::Late),
+            Ok(count) => Ok(count),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if now > deadline => Err(LineError::Late),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(0),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Err(LineError::Closed),
+                _ => Err(LineError::Failed(error)),
+            },
+        }
+    }
+}

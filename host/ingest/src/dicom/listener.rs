@@ -1,0 +1,160 @@
+//! The open port: a thread for each association, so many at once, and all of them awaited at the end.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::association;
+use super::line::Line;
+use super::settings::DicomSettings;
+use crate::spool::Spool;
+
+/// How often the listener looks at whether to stop.
+const TURN: Duration = Duration::from_millis(100);
+/// How long it waits after the device had no descriptor or thread for a connection.
+const RECOVERY: Duration = Duration::from_millis(500);
+/// Connections that are told at once that there is no room. Whoever comes beyond these is hung up on.
+const TURNED_AWAY: usize = 16;
+
+/// A port on which DICOM objects are received.
+#[derive(Debug)]
+pub struct DicomListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Arc<DicomSettings>,
+    spool: Arc<Spool>,
+}
+
+/// A port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listening for DICOM on {address}")]
+pub struct ListenError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// Why not.
+    pub source: io::Error,
+}
+
+impl DicomListener {
+    /// Takes the port. Nobody is served before [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// The port cannot be had.
+    pub fn bind(
+        address: SocketAddr,
+        settings: DicomSettings,
+        spool: Arc<Spool>,
+    ) -> Result<Self, ListenError> {
+        let bound = TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        let (listener, address) = bound.map_err(|source| ListenError { address, source })?;
+        Ok(Self { listener, address, settings: Arc::new(settings), spool })
+    }
+
+    /// The address that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves peers until `stop` is set. Objects that are being received are then given some time to arrive
+    /// ([`Patience::stopping`](super::Patience::stopping)); no association outlives this call.
+    pub fn serve(&self, stop: &Arc<AtomicBool>) {
+        let (open, turned_away) = (Arc::default(), Arc::default());
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(stream) = self.next() {
+                match self.attend(stream, stop, &open, &turned_away) {
+                    Ok(thread) => threads.extend(thread),
+                    Err(error) => {
+                        tracing::error!(%error, "a connection cannot be served");
+                        std::thread::sleep(RECOVERY);
+                    }
+                }
+            }
+            for ended in threads.extract_if(.., |thread| thread.is_finished()) {
+                ended_well(ended);
+            }
+        }
+        threads.into_iter().for_each(ended_well);
+    }
+
+    /// The next connection, if one comes within a turn.
+    fn next(&self) -> Option<TcpStream> {
+        let mut poll_fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        let turn = Timespec { tv_sec: 0, tv_nsec: i64::from(TURN.subsec_nanos()) };
+        // Whatever goes wrong here shows at the call below.
+        let _ = poll(&mut poll_fds, Some(&turn));
+        match self.listener.accept() {
+            Ok((stream, _peer)) => Some(stream),
+            Err(error) => {
+                // A peer that is gone again is no trouble; a device without descriptors is.
+                let is_ordinary = matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                );
+                if !is_ordinary {
+                    tracing::error!(%error, "no connection can be accepted");
+                    std::thread::sleep(RECOVERY);
+                }
+                None
+            }
+        }
+    }
+
+    fn attend(
+        &self,
+        stream: TcpStream,
+        stop: &Arc<AtomicBool>,
+        open: &Arc<AtomicUsize>,
+        turned_away: &Arc<AtomicUsize>,
+    ) -> io::Result<Option<JoinHandle<()>>> {
+        let line = Line::new(stream, Arc::clone(stop), self.settings.patience.stopping)?;
+        let (settings, spool) = (Arc::clone(&self.settings), Arc::clone(&self.spool));
+        let builder = std::thread::Builder::new().name("association".to_owned());
+        if let Some(place) = Place::take(open, self.settings.associations.get()) {
+            let work = move || {
+                let _place = place;
+                association::serve(line, &settings, &spool);
+            };
+            return builder.spawn(work).map(Some);
+        }
+        let Some(place) = Place::take(turned_away, TURNED_AWAY) else { return Ok(None) };
+        let work = move || {
+            let _place = place;
+            association::turn_away(line);
+        };
+        builder.spawn(work).map(Some)
+    }
+}
+
+fn ended_well(thread: JoinHandle<()>) {
+    // The panic itself was told where it happened; what was being received is gone, and its sender not answered.
+    if thread.join().is_err() {
+        tracing::error!("an association ended in a panic");
+    }
+}
+
+/// One of so many.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let one_more = |count: usize| (count < most).then(|| count.saturating_add(1));
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,168 @@
+//! The spool's promises, without a network.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::Folder;
+
+fn limits(objects: u64, bytes: u64) -> SpoolLimits {
+    SpoolLimits { objects, bytes: ByteCount(bytes), object_bytes: ByteCount(bytes) }
+}
+
+fn put(spool: &Arc<Spool>, bytes: &[u8]) -> Result<(), Refused> {
+    let mut incoming = spool.receive()?;
+    incoming.write(bytes)?;
+    incoming.keep()
+}
+
+fn waiting(spool: &Spool) -> Vec<Found> {
+    Folder::open(spool.path()).unwrap().scan().unwrap()
+}
+
+/// Everything in the folder but the lock.
+fn names(spool: &Spool) -> Vec<String> {
+    let entries = fs::read_dir(spool.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != LOCK).collect()
+}
+
+#[test]
+fn what_is_kept_waits_under_its_digest_and_what_is_dropped_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&folder.path().join("deep/spool"), limits(10, 100)).unwrap();
+    put(&spool, b"whole").unwrap();
+    let mut half = spool.receive().unwrap();
+    half.write(b"half").unwrap();
+    assert_eq!(names(&spool).len(), 2);
+    assert_eq!(spool.ledger().bytes, 9);
+    drop(half);
+    let digest = martello_vocab::Digest::of(b"whole").hex();
+    assert_eq!(names(&spool), [format!("{digest}.dcm")]);
+    assert_eq!(*spool.ledger(), Ledger { objects: 1, bytes: 5 });
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(spool.path()), mode(&waiting(&spool)[0].path)), (0o700, 0o600));
+}
+
+#[test]
+fn whoever_watches_the_spool_is_told_of_each_object_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    let mut watch = crate::Watch::begin(&Folder::open(spool.path()).unwrap()).unwrap();
+    put(&spool, b"whole").unwrap();
+    put(&spool, b"other").unwrap();
+    let mut told = Vec::new();
+    // Nothing comes of the folder's lock and of temporary names but wakings without events.
+    while told.len() < 2 {
+        told.extend(watch.wait(std::time::Duration::from_secs(10)).unwrap());
+    }
+    drop(spool);
+    told.extend(watch.wait(std::time::Duration::from_millis(100)).unwrap());
+    assert!(
+        matches!(&told[..], [crate::Event::Arrived(a), crate::Event::Arrived(b)] if a.name != b.name),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_object_that_is_sent_again_while_it_waits_is_there_once_and_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    put(&spool, b"same").unwrap();
+    put(&spool, b"same").unwrap();
+    assert_eq!(names(&spool).len(), 1);
+    assert_eq!(*spool.ledger(), Ledger { objects: 1, bytes: 4 });
+}
+
+#[test]
+fn a_full_spool_refuses_until_something_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(2, 10)).unwrap();
+    put(&spool, b"12345").unwrap();
+    // Bytes of what is being received count too.
+    let mut incoming = spool.receive().unwrap();
+    incoming.write(b"1234").unwrap();
+    assert!(matches!(incoming.write(b"56"), Err(Refused::Full)));
+    drop(incoming);
+    put(&spool, b"67890").unwrap();
+    assert!(matches!(spool.receive(), Err(Refused::Full)));
+    spool.release(&waiting(&spool)[0]);
+    assert_eq!(*spool.ledger(), Ledger { objects: 1, bytes: 5 });
+    put(&spool, b"again").unwrap();
+    assert_eq!(names(&spool).len(), 2);
+}
+
+#[test]
+fn an_object_may_be_too_large_for_a_spool_that_has_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = SpoolLimits { object_bytes: ByteCount(4), ..limits(2, 10) };
+    let spool = Spool::open(folder.path(), limits).unwrap();
+    assert!(matches!(put(&spool, b"12345"), Err(Refused::TooLarge)));
+    assert_eq!((names(&spool).len(), *spool.ledger()), (0, Ledger::default()));
+}
+
+#[test]
+fn only_objects_of_the_spool_are_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&folder.path().join("spool"), limits(2, 10)).unwrap();
+    let elsewhere = folder.path().join("elsewhere.dcm");
+    fs::write(&elsewhere, "1").unwrap();
+    let found = |path: &Path| Found { path: path.to_owned(), name: String::new(), length: 1, changed: 0 };
+    spool.release(&found(&elsewhere));
+    spool.release(&found(&spool.path().join(LOCK)));
+    // Gone already: nothing to do, and nothing to count.
+    spool.release(&found(&spool.path().join("missing.dcm")));
+    assert!(elsewhere.exists() && spool.path().join(LOCK).exists());
+    assert_eq!(*spool.ledger(), Ledger::default());
+}
+
+#[test]
+fn leftovers_are_swept_and_what_waits_is_counted_when_a_spool_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    put(&spool, b"whole").unwrap();
+    drop(spool);
+    fs::write(folder.path().join(format!("{TEMPORARY}0")), "half").unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    assert_eq!(names(&spool).len(), 1);
+    assert_eq!(*spool.ledger(), Ledger { objects: 1, bytes: 5 });
+}
+
+#[test]
+fn a_spool_is_received_into_by_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    let half = spool.receive().unwrap();
+    let second = Spool::open(folder.path(), limits(10, 100));
+    assert!(matches!(second, Err(SpoolError::Busy { .. })), "{second:?}");
+    assert_eq!(names(&spool).len(), 1, "the second one took away what the first receives");
+    drop((half, spool));
+    Spool::open(folder.path(), limits(10, 100)).unwrap();
+}
+
+#[test]
+fn names_are_made_durable_for_many_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(1000, 100_000)).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let spool = &spool;
+            scope.spawn(move || {
+                (0..10).for_each(|number| put(spool, format!("{thread}-{number}").as_bytes()).unwrap());
+            });
+        }
+    });
+    assert_eq!(spool.ledger().objects, 80);
+    let rounds = spool.names.rounds.lock().unwrap();
+    assert_eq!(rounds.served, 81, "and one for the opening");
+}
+
+#[test]
+fn a_failed_round_is_told_to_those_whom_it_would_have_served_and_to_nobody_else() {
+    // A pipe cannot be synced.
+    let (_end, pipe) = std::io::pipe().unwrap();
+    let names = Names::of(File::from(std::os::fd::OwnedFd::from(pipe)));
+    assert!(names.sync().is_err());
+    assert_eq!(names.rounds.lock().unwrap().failed, [(1, 1)]);
+    assert!(names.sync().is_err());
+    assert_eq!(names.rounds.lock().unwrap().failed, [(1, 1), (2, 2)]);
+}
