@@ -50,7 +50,7 @@ impl Receiver {
 
     /// What waits in the spool, and what is being received.
     fn spooled(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.state.join("spool")).unwrap();
+        let entries = fs::read_dir(self.state.join("received")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name != ".lock").collect()
     }

@@ -16,7 +16,7 @@ use martello_vocab::ByteCount;
 use crate::output::{Advice, Output};
 
 /// The folder under the state folder in which objects wait.
-const SPOOL: &str = "spool";
+const SPOOL: &str = "received";
 
 /// How objects are received.
 #[derive(Debug, Clone, clap::Args)]
