@@ -30,8 +30,16 @@ const LAYERS: &[(&str, Peers, &[&str])] = &[
 ];
 
 /// Crates of the guests' side: they know the SDK and each other, and nothing of the host.
-const GUESTS: &[&str] =
-    &["martello-guest-sdk", "dicom-stream", "dicom-deid", "dicom-render", "classify", "tensor-probe"];
+const GUESTS: &[&str] = &[
+    "martello-guest-sdk",
+    "dicom-stream",
+    "dicom-guard",
+    "dicom-deid",
+    "deid-verify",
+    "dicom-render",
+    "classify",
+    "tensor-probe",
+];
 
 /// What no pure crate may reach, not even through another crate.
 const IMPURE: &[&str] = &["tokio", "rusqlite", "wasmtime", "hyper", "inotify", "ort", "tract-onnx"];

@@ -37,6 +37,17 @@ impl<S: Source> Inflater<S> {
         let start = window.position();
         Self { window, start, state: InflateState::new_boxed(DataFormat::Raw), inflated: 0, ended: false }
     }
+
+    /// Whether nothing but padding stands behind the deflate stream: PS3.5 annex A.5 fills it to an even length with a
+    /// null byte, and some writers leave gzip's trailer there, a check sum and the length (RFC 1952).
+    pub(crate) fn only_padding_left(&mut self) -> Result<bool, ReadError> {
+        if let Ok([_, _, _, _, length @ ..]) = <[u8; 8]>::try_from(self.window.peek(9)?)
+            && u64::from(u32::from_le_bytes(length)) == self.inflated
+        {
+            return Ok(true);
+        }
+        self.window.only_padding_left()
+    }
 }
 
 impl<S: Source> Source for Inflater<S> {

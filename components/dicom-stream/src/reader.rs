@@ -2,6 +2,7 @@
 
 use crate::dictionary::Dictionary;
 use crate::error::ReadError;
+use crate::header::Input;
 use crate::source::{SliceSource, Source};
 use crate::value::{Encoding, Tag, Vr};
 use crate::window::{HELD_MAXIMUM, Window};
@@ -441,6 +442,21 @@ impl<S: Source> Reader<S> {
             }
             _ => self.wrong("a delimiter stands where an element should"),
         }
+    }
+}
+
+impl<S: Source> Reader<Input<S>> {
+    /// Whether nothing but null bytes stands behind the data set, in the inflated bytes and in the file. To be asked
+    /// after [`Event::End`]; it reads to the end of the file.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn only_padding_left(&mut self) -> Result<bool, ReadError> {
+        Ok(self.window.only_padding_left()?
+            && match self.window.source_mut() {
+                Input::Plain(_) => true,
+                Input::Deflated(inflater) => inflater.only_padding_left()?,
+            })
     }
 }
 

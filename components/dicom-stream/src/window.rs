@@ -89,6 +89,22 @@ impl<S: Source> Window<S> {
         Ok(here + behind)
     }
 
+    pub(crate) const fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
+    /// Whether only null bytes are left. Reads to the first other byte or the end.
+    pub(crate) fn only_padding_left(&mut self) -> Result<bool, ReadError> {
+        loop {
+            let bytes = self.peek_some(CHUNK as u64)?;
+            let (count, padding) = (bytes.len() as u64, bytes.iter().all(|byte| *byte == 0));
+            if count == 0 || !padding {
+                return Ok(padding);
+            }
+            self.skip(count)?;
+        }
+    }
+
     /// Goes back to the first byte; from memory where nothing has left the window.
     ///
     /// # Errors

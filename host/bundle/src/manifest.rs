@@ -408,8 +408,10 @@ pub struct Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grant {
-    /// Its outputs are de-identified: the host lowers their data class.
+    /// Its outputs are de-identified: the host lowers their data class, once a stage granted `verify` has found nothing.
     Deidentify,
+    /// It judges what the de-identifier made, whose class the host lowers where it refuses nothing.
+    Verify,
     /// It may ask for pseudonyms.
     Pseudonyms,
     /// It may load models from its own bytes (`wasi:nn/graph.load`), which nobody signed.

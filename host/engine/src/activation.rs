@@ -212,6 +212,7 @@ impl Parts<'_> {
             component: loaded.clone(),
             ports: stage.ports.clone(),
             deidentifies: stage.grants.contains(&Grant::Deidentify),
+            verifies: stage.grants.contains(&Grant::Verify),
             guest_models: stage.grants.contains(&Grant::DangerouslyLoadGuestModels),
             assets,
             models: models.into_values().collect(),
@@ -324,6 +325,7 @@ pub(crate) struct ActiveStage {
     pub(crate) models: Vec<ActivatedModel>,
     pub(crate) guest_models: bool,
     pub(crate) deidentifies: bool,
+    pub(crate) verifies: bool,
 }
 
 impl std::fmt::Debug for ActiveStage {

@@ -1,6 +1,6 @@
 //! One payload's way through the pipeline: each stage in a fresh instance, nothing passed through on failure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,12 +85,13 @@ impl Active {
     }
 
     async fn run_stages(&self, input: Payload, trace_id: &str, pass: &mut Pass) -> Result<(), Refusal> {
-        let mut waiting: VecDeque<(usize, Payload, DataClass)> =
-            self.plan.first().map(|stage| (stage, input.clone(), DataClass::Identified)).collect();
+        let mut waiting: VecDeque<(usize, Payload, DataClass, Option<Digest>)> =
+            self.plan.first().map(|stage| (stage, input.clone(), DataClass::Identified, None)).collect();
         drop(input);
         let mut budget = Budget::default();
+        let mut receipts = Receipts::default();
         let begun = Instant::now();
-        while let Some((index, payload, class)) = waiting.pop_front() {
+        while let Some((index, payload, class, made)) = waiting.pop_front() {
             let stage = self.stages.get(index);
             if begun.elapsed() >= self.longest_pass {
                 return Err(Refusal {
@@ -99,15 +100,21 @@ impl Active {
                 });
             }
             let Some(stage) = stage else { continue };
-            let gives = if stage.deidentifies { DataClass::Deidentified } else { class };
+            let gives = receipts.class(class, made);
             let outputs = self.run_stage(stage, payload, trace_id, pass).await?;
+            if stage.verifies {
+                receipts.found_nothing(made);
+            }
             for output in outputs {
+                let made = stage.deidentifies.then_some(output.digest);
                 if !budget.take(output.payload.len()) {
                     return Err(refused(stage, code::LIMIT));
                 }
                 for consumer in self.plan.consumers(index, &output.port) {
                     match consumer {
-                        Consumer::Stage(next) => waiting.push_back((next, output.payload.clone(), gives)),
+                        Consumer::Stage(next) => {
+                            waiting.push_back((next, output.payload.clone(), gives, made));
+                        }
                         // Raw bytes under NumPy's extension would be read as something that they are not.
                         Consumer::Export(plan)
                             if plan.extension.as_str() == npy::EXTENSION
@@ -115,7 +122,10 @@ impl Active {
                         {
                             return Err(refused(stage, code::GUEST_CONTRACT));
                         }
-                        Consumer::Export(plan) if gives <= plan.class => {
+                        Consumer::Export(plan) if made.is_some() || gives <= plan.class => {
+                            if gives > plan.class {
+                                receipts.await_one(&stage.name, made);
+                            }
                             pass.exports.push(Exported { plan: plan.clone(), output: output.clone() });
                         }
                         // INVARIANT: the plan admitted this export for a class; a payload that is worse than that at
@@ -125,7 +135,11 @@ impl Active {
                 }
             }
         }
-        Ok(())
+        match receipts.missing() {
+            // INVARIANT: what the de-identifier made leaves with a verifier's receipt for its very bytes.
+            Some(stage) => Err(Refusal { stage: Some(stage), code: Code::of(code::POLICY) }),
+            None => Ok(()),
+        }
     }
 
     async fn run_stage(
@@ -193,6 +207,42 @@ fn refused(stage: &ActiveStage, code: &'static str) -> Refusal {
     Refusal { stage: Some(stage.name.clone()), code: Code::of(code) }
 }
 
+/// Which of the de-identifier's outputs a verifier has found nothing in, by the digest of their bytes.
+#[derive(Debug, Default)]
+struct Receipts {
+    found_nothing: BTreeSet<Digest>,
+    /// Outputs that are to leave, with the stage that made them.
+    awaited: Vec<(Name, Digest)>,
+}
+
+impl Receipts {
+    /// The class of a payload: that of what it was made of, lower where the de-identifier made it and a verifier found
+    /// nothing in it.
+    fn class(&self, class: DataClass, made: Option<Digest>) -> DataClass {
+        if made.is_some_and(|made| self.found_nothing.contains(&made)) {
+            DataClass::Deidentified
+        } else {
+            class
+        }
+    }
+
+    /// A verifier refused nothing in what the de-identifier made.
+    fn found_nothing(&mut self, made: Option<Digest>) {
+        self.found_nothing.extend(made);
+    }
+
+    /// An output that the de-identifier made is to leave; the verifier may still have to judge it.
+    fn await_one(&mut self, stage: &Name, made: Option<Digest>) {
+        self.awaited.extend(made.map(|made| (stage.clone(), made)));
+    }
+
+    /// The maker of an output that is to leave without a receipt.
+    fn missing(&self) -> Option<Name> {
+        let mut awaited = self.awaited.iter();
+        awaited.find(|(_, made)| !self.found_nothing.contains(made)).map(|(stage, _)| stage.clone())
+    }
+}
+
 /// What a pass has used of what it may.
 #[derive(Debug, Default)]
 struct Budget {
@@ -245,6 +295,23 @@ mod tests {
         active.longest_pass = Duration::ZERO;
         let refusal = active.pass(payload(), "0").await.refusal.unwrap();
         assert_eq!(refusal.code, Code::of(code::LIMIT));
+    }
+
+    #[test]
+    fn what_the_deidentifier_made_leaves_with_a_verifiers_receipt_for_its_very_bytes() {
+        let (made, other) = (Digest::of(b"made"), Digest::of(b"other"));
+        let stage: Name = "deidentify".parse().unwrap();
+        let mut receipts = Receipts::default();
+        receipts.await_one(&stage, Some(made));
+        assert_eq!(receipts.class(DataClass::Identified, Some(made)), DataClass::Identified);
+        receipts.found_nothing(Some(other));
+        // A verifier that was handed an original says nothing of what was made.
+        receipts.found_nothing(None);
+        assert_eq!(receipts.missing(), Some(stage));
+        receipts.found_nothing(Some(made));
+        assert_eq!(receipts.missing(), None);
+        assert_eq!(receipts.class(DataClass::Identified, Some(made)), DataClass::Deidentified);
+        assert_eq!(receipts.class(DataClass::Identified, None), DataClass::Identified);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the manifest's stage graph to an order of work, with the data class of every port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use martello_bundle::manifest::{Capability, Grant, Manifest, Stage};
 use martello_vocab::{DataClass, Name};
@@ -12,6 +12,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// What leaves.
     pub exports: Vec<ExportPlan>,
+    /// Ports of de-identifiers that a verifier takes from.
+    verified: BTreeSet<(usize, Name)>,
 }
 
 /// A stage with the class of what it takes and gives.
@@ -23,7 +25,8 @@ pub struct PlannedStage {
     pub source: Source,
     /// The class of what it takes in.
     pub takes: DataClass,
-    /// The class of what it gives: what it takes, unless it is the granted de-identifier.
+    /// The class of what it gives: what it takes. What the granted de-identifier gives has a lower one on the ports
+    /// that a verifier takes from, for whoever stands behind that verifier.
     pub gives: DataClass,
 }
 
@@ -78,14 +81,22 @@ pub enum PlanError {
     },
     /// An export would let identified payloads out.
     #[error(
-        "`{from}` is exported to `{folder}` but no de-identifying stage lies on the way to it, and the bundle does \
-         not hold the capability dangerously-export-identified"
+        "`{from}` is exported to `{folder}` but no de-identifying stage with a verifier lies on the way to it, and the \
+         bundle does not hold the capability dangerously-export-identified"
     )]
     IdentifiedExport {
         /// `stage.port`.
         from: String,
         /// The folder.
         folder: Name,
+    },
+    /// A stage is granted to verify, and there is nothing of another component's that it could judge.
+    #[error(
+        "stage `{stage}` is granted verify but takes from no port of a de-identifier of another component"
+    )]
+    NothingToVerify {
+        /// The stage.
+        stage: Name,
     },
     /// A stage would conclude from identified payloads and its findings leave.
     #[error("stage `{stage}` returns findings but works on identified payloads")]
@@ -108,11 +119,19 @@ impl Plan {
             .map(|component| (&component.name, !component.findings.is_empty()))
             .collect();
         let mut stages: Vec<PlannedStage> = Vec::with_capacity(manifest.pipeline.stages.len());
+        let mut verified = BTreeSet::new();
         for stage in &manifest.pipeline.stages {
             let source = resolve(&stages, &stage.name, &stage.from)?;
-            let takes = class_of(&stages, &source);
-            let gives =
-                if stage.grants.contains(&Grant::Deidentify) { DataClass::Deidentified } else { takes };
+            let takes = class_of(&stages, &verified, &source);
+            // INVARIANT: what the de-identifier says it made is believed for those alone that stand behind a verifier
+            // of another component (`what_no_verifier_judges_stays_identified`).
+            if stage.grants.contains(&Grant::Verify) {
+                match judged(manifest, &stages, stage, &source) {
+                    Some(port) => drop(verified.insert(port)),
+                    None => return Err(PlanError::NothingToVerify { stage: stage.name.clone() }),
+                }
+            }
+            let gives = takes;
             let concludes = returns_findings.get(&stage.component).copied().unwrap_or(false);
             if concludes && takes == DataClass::Identified && !may_export_identified {
                 return Err(PlanError::IdentifiedFindings { stage: stage.name.clone() });
@@ -123,10 +142,11 @@ impl Plan {
         for export in &manifest.pipeline.exports {
             let unknown =
                 || PlanError::UnknownSource { at: export.folder.clone(), from: export.from.clone() };
-            let Source::Port { stage, port } = resolve(&stages, &export.folder, &export.from)? else {
+            let source = resolve(&stages, &export.folder, &export.from)?;
+            let class = class_of(&stages, &verified, &source);
+            let Source::Port { stage, port } = source else {
                 return Err(unknown());
             };
-            let class = stages.get(stage).map(|planned| planned.gives).ok_or_else(unknown)?;
             if class == DataClass::Identified && !may_export_identified {
                 return Err(PlanError::IdentifiedExport {
                     from: export.from.clone(),
@@ -141,7 +161,7 @@ impl Plan {
                 class,
             });
         }
-        Ok(Self { stages, exports })
+        Ok(Self { stages, exports, verified })
     }
 
     /// Stages that take the pipeline's input.
@@ -149,7 +169,12 @@ impl Plan {
         self.stages.iter().enumerate().filter(|(_, planned)| planned.source == Source::Input).map(|(i, _)| i)
     }
 
-    /// What takes the payloads that `stage` writes on `port`.
+    /// Whether a verifier takes the payloads that the de-identifier `stage` writes on `port`.
+    pub fn is_verified(&self, stage: usize, port: &Name) -> bool {
+        self.verified.contains(&(stage, port.clone()))
+    }
+
+    /// What takes the payloads that `stage` writes on `port`, in the order of work.
     pub fn consumers<'plan>(&'plan self, stage: usize, port: &Name) -> Vec<Consumer<'plan>> {
         let wanted = Source::Port { stage, port: port.clone() };
         let later = self.stages.iter().enumerate();
@@ -176,13 +201,33 @@ fn resolve(earlier: &[PlannedStage], at: &Name, from: &str) -> Result<Source, Pl
         .ok_or_else(unknown)
 }
 
-fn class_of(earlier: &[PlannedStage], source: &Source) -> DataClass {
+/// The class of what comes from `source`, as far as the verifiers before it have judged.
+fn class_of(earlier: &[PlannedStage], verified: &BTreeSet<(usize, Name)>, source: &Source) -> DataClass {
     match source {
         Source::Input => DataClass::Identified,
+        Source::Port { stage, port } if verified.contains(&(*stage, port.clone())) => DataClass::Deidentified,
         Source::Port { stage, .. } => {
             earlier.get(*stage).map_or(DataClass::Identified, |planned| planned.gives)
         }
     }
+}
+
+/// The port that `verifier` judges: one of a de-identifier, by other bytes than the de-identifier's own.
+fn judged(
+    manifest: &Manifest,
+    earlier: &[PlannedStage],
+    verifier: &Stage,
+    source: &Source,
+) -> Option<(usize, Name)> {
+    let Source::Port { stage, port } = source else { return None };
+    let deidentifier = &earlier.get(*stage)?.stage;
+    let digest = |name: &Name| {
+        manifest.components.iter().find(|component| component.name == *name).map(|component| component.digest)
+    };
+    let other = digest(&deidentifier.component)? != digest(&verifier.component)?;
+    let deidentifies = deidentifier.grants.contains(&Grant::Deidentify);
+    let judges = !verifier.grants.contains(&Grant::Deidentify);
+    (other && deidentifies && judges).then(|| (*stage, port.clone()))
 }
 
 #[cfg(test)]
@@ -192,14 +237,15 @@ mod tests {
 
     #[expect(clippy::needless_pass_by_value, reason = "a test reads better with `json!(..)` in its place")]
     fn manifest(stages: serde_json::Value, exports: serde_json::Value) -> Manifest {
-        let component = |name: &str, findings: serde_json::Value| {
-            json!({ "name": name, "digest": format!("sha256:{}", "0".repeat(64)), "size": 1, "imports": [],
+        let component = |name: &str, digit: &str, findings: serde_json::Value| {
+            json!({ "name": name, "digest": format!("sha256:{}", digit.repeat(64)), "size": 1, "imports": [],
                     "findings": findings })
         };
         serde_json::from_value(json!({
             "schema": 1, "name": "t", "version": "0.1.0", "security_version": 1, "created": "2026-01-01T00:00:00Z",
-            "components": [component("deid", json!([])), component("render", json!([])),
-                           component("classify", json!([{ "kind": "quality" }]))],
+            "components": [component("deid", "0", json!([])), component("verify", "1", json!([])),
+                           component("same", "0", json!([])), component("render", "2", json!([])),
+                           component("classify", "3", json!([{ "kind": "quality" }]))],
             "pipeline": { "accepts": ["application/dicom"], "stages": stages, "exports": exports },
         }))
         .unwrap()
@@ -214,19 +260,65 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_the_deidentifier_may_leave() {
+    fn what_lies_behind_the_deidentifier_and_its_verifier_may_leave() {
         let stages = json!([
             stage("deid", "input", &["deidentify"]),
+            stage("verify", "deid.image", &["verify"]),
             stage("render", "deid.image", &[]),
             stage("classify", "render.image", &[]),
         ]);
-        let plan = Plan::of(&manifest(stages, export("render.image"))).unwrap();
+        let plan = Plan::of(&manifest(stages.clone(), export("render.image"))).unwrap();
         assert_eq!(plan.first().collect::<Vec<_>>(), [0]);
         assert_eq!(plan.stages[0].takes, DataClass::Identified);
-        assert_eq!(plan.stages[2].takes, DataClass::Deidentified);
+        assert_eq!(plan.stages[1].takes, DataClass::Identified);
+        assert_eq!(plan.stages[3].takes, DataClass::Deidentified);
         let image = "image".parse().unwrap();
-        assert_eq!(plan.consumers(0, &image), [Consumer::Stage(1)]);
-        assert_eq!(plan.consumers(1, &image), [Consumer::Stage(2), Consumer::Export(&plan.exports[0])]);
+        assert_eq!(plan.consumers(0, &image), [Consumer::Stage(1), Consumer::Stage(2)]);
+        assert_eq!(plan.consumers(2, &image), [Consumer::Stage(3), Consumer::Export(&plan.exports[0])]);
+        assert!(plan.is_verified(0, &image) && !plan.is_verified(2, &image));
+        let exported = Plan::of(&manifest(stages, export("deid.image"))).unwrap();
+        assert_eq!(exported.exports[0].class, DataClass::Deidentified);
+    }
+
+    #[test]
+    fn what_no_verifier_judges_stays_identified() {
+        let without = json!([stage("deid", "input", &["deidentify"])]);
+        let ungranted = json!([stage("deid", "input", &["deidentify"]), stage("verify", "deid.image", &[])]);
+        // Its own outputs are nobody's receipt: what leaves is what was judged.
+        let rewritten =
+            json!([stage("deid", "input", &["deidentify"]), stage("verify", "deid.image", &["verify"])]);
+        for (stages, from) in
+            [(without, "deid.image"), (ungranted, "deid.image"), (rewritten, "verify.image")]
+        {
+            let refused = Plan::of(&manifest(stages, export(from)));
+            assert!(matches!(refused, Err(PlanError::IdentifiedExport { .. })), "{refused:?}");
+        }
+        // Who takes before the verifier has judged takes identified payloads.
+        let early = json!([
+            stage("deid", "input", &["deidentify"]),
+            stage("classify", "deid.image", &[]),
+            stage("verify", "deid.image", &["verify"]),
+        ]);
+        let refused = Plan::of(&manifest(early, json!([])));
+        assert_eq!(refused, Err(PlanError::IdentifiedFindings { stage: "classify".parse().unwrap() }));
+    }
+
+    #[test]
+    fn a_verifier_judges_a_deidentifier_that_is_another_component() {
+        let refused = |stages| {
+            let plan = Plan::of(&manifest(stages, json!([])));
+            assert!(matches!(plan, Err(PlanError::NothingToVerify { .. })), "{plan:?}");
+        };
+        let deid = || stage("deid", "input", &["deidentify"]);
+        refused(json!([stage("verify", "input", &["verify"])]));
+        refused(json!([
+            deid(),
+            stage("render", "deid.image", &[]),
+            stage("verify", "render.image", &["verify"])
+        ]));
+        // The same bytes under another name judge themselves.
+        refused(json!([deid(), stage("same", "deid.image", &["verify"])]));
+        refused(json!([deid(), stage("verify", "deid.image", &["verify", "deidentify"])]));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 /// The target of all guests.
 pub(crate) const GUEST_TARGET: &str = "wasm32-wasip2";
 /// The components that ship.
-pub(crate) const COMPONENTS: [&str; 3] = ["dicom-deid", "dicom-render", "classify"];
+pub(crate) const COMPONENTS: [&str; 5] =
+    ["dicom-guard", "dicom-deid", "deid-verify", "dicom-render", "classify"];
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {

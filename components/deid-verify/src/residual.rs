@@ -1,0 +1,170 @@
+//! What looks like an identity in a value that stays: patterns, since the names of this patient are not known here.
+//!
+//! Each pattern is narrow: what ought to be kept (numbers of versions, of protocols, units) must not look like one.
+
+/// Code of what stands in a text; none where nothing does.
+pub(crate) fn in_text(value: &[u8]) -> Option<&'static str> {
+    found(value, 3)
+}
+
+/// The same for bytes: every run of printable characters, and longer words, since chance makes short ones.
+pub(crate) fn in_binary(value: &[u8]) -> Option<&'static str> {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    value.split(|byte| !printable(byte)).filter(|run| run.len() >= 8).find_map(|run| found(run, 5))
+}
+
+fn found(text: &[u8], word: usize) -> Option<&'static str> {
+    text.iter().enumerate().find_map(|(at, byte)| {
+        let (before, from) = text.split_at_checked(at)?;
+        match byte {
+            b'@' if is_address(before, from) => Some("address-in-value"),
+            b'^' if is_name(before, from, word) => Some("name-in-value"),
+            b'+' if is_international(from) => Some("telephone-in-value"),
+            b'0'..=b'9' if !before.last().is_some_and(u8::is_ascii_digit) => number(before, from),
+            _ if byte.is_ascii_alphabetic() && !before.last().is_some_and(u8::is_ascii_alphanumeric) => {
+                is_label(from).then_some("identifier-in-value")
+            }
+            _ => None,
+        }
+    })
+}
+
+/// `somebody@place.tld`
+fn is_address(before: &[u8], from: &[u8]) -> bool {
+    let local = before.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let domain = from.get(1..).unwrap_or_default();
+    let end = domain.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
+    let domain = domain.get(..end.unwrap_or(domain.len())).unwrap_or_default();
+    let mut parts = domain.split(|byte| *byte == b'.').filter(|part| !part.is_empty());
+    let (first, last) = (parts.next(), parts.next_back());
+    local
+        && first.is_some_and(|part| part.len() >= 2)
+        && last.is_some_and(|part| part.len() >= 2 && part.iter().all(u8::is_ascii_alphabetic))
+}
+
+/// `Family^Given`: words of letters on both sides.
+fn is_name(before: &[u8], from: &[u8], word: usize) -> bool {
+    let letter = |byte: &&u8| byte.is_ascii_alphabetic() || **byte >= 0x80;
+    before.iter().rev().take_while(letter).count() >= word
+        && from.iter().skip(1).take_while(letter).count() >= word
+}
+
+/// `+49 89 1234567`
+fn is_international(from: &[u8]) -> bool {
+    let rest = from.get(1..).unwrap_or_default();
+    let run = rest
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-' | b'(' | b')' | b'/'));
+    let digits = run.filter(|byte| byte.is_ascii_digit()).count();
+    rest.first().is_some_and(u8::is_ascii_digit) && (8..=15).contains(&digits)
+}
+
+/// A label that a number of a person follows: `MRN 12345`, `SSN: 123…`, `DOB=…`.
+fn is_label(from: &[u8]) -> bool {
+    const LABELS: [&[u8]; 6] = [b"MRN", b"SSN", b"DOB", b"PATID", b"NHS", b"PATIENTID"];
+    LABELS.iter().any(|label| {
+        let here = from.get(..label.len()).is_some_and(|here| here.eq_ignore_ascii_case(label));
+        let rest = from.get(label.len()..).unwrap_or_default();
+        let gap = rest
+            .iter()
+            .take(4)
+            .take_while(|byte| matches!(byte, b' ' | b':' | b'=' | b'#' | b'-' | b'.'))
+            .count();
+        here && rest.iter().skip(gap).take_while(|byte| byte.is_ascii_digit()).count() >= 4
+    })
+}
+
+/// What begins with digits: dates in their spellings, telephone and social security numbers.
+fn number(before: &[u8], from: &[u8]) -> Option<&'static str> {
+    // Inside of a word, a UID or a decimal it is a part of that.
+    if before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'/')) {
+        return None;
+    }
+    let shaped = |shape: &[u8]| {
+        let fits = shape.iter().zip(from).all(|(kind, byte)| match kind {
+            b'd' => byte.is_ascii_digit(),
+            b's' => matches!(byte, b'-' | b'.' | b' '),
+            b'/' => matches!(byte, b'-' | b'.' | b'/'),
+            kind => byte == kind,
+        });
+        let behind = from.get(shape.len());
+        fits && from.len() >= shape.len() && !behind.is_some_and(|byte| byte.is_ascii_alphanumeric())
+    };
+    let value = |places: &[usize]| {
+        places.iter().fold(0_u32, |sum, place| {
+            sum * 10 + from.get(*place).map_or(0, |digit| u32::from(digit.wrapping_sub(b'0')))
+        })
+    };
+    let is_day = |year: u32, month: u32, day: u32| {
+        (1900..=2099).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && (year, month, day) != (1900, 1, 1)
+    };
+    let date = shaped(b"dddddddd") && is_day(value(&[0, 1, 2, 3]), value(&[4, 5]), value(&[6, 7]))
+        || shaped(b"dddd/dd/dd") && is_day(value(&[0, 1, 2, 3]), value(&[5, 6]), value(&[8, 9]))
+        || shaped(b"dd/dd/dddd")
+            && (is_day(value(&[6, 7, 8, 9]), value(&[3, 4]), value(&[0, 1]))
+                || is_day(value(&[6, 7, 8, 9]), value(&[0, 1]), value(&[3, 4])));
+    if date {
+        Some("date-in-value")
+    } else if shaped(b"dddsdddsdddd") || shaped(b"ddd) dddsdddd") {
+        Some("telephone-in-value")
+    } else if shaped(b"ddd-dd-dddd") {
+        Some("identifier-in-value")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_an_identity_is_found_in_text_and_in_bytes() {
+        for (text, code) in [
+            ("mail jane.doe@clinic.org", "address-in-value"),
+            ("for DOE^JANE", "name-in-value"),
+            ("call +49 89 1234567", "telephone-in-value"),
+            ("555-123-4567", "telephone-in-value"),
+            ("(555) 123-4567", "telephone-in-value"),
+            ("MRN: 0815081", "identifier-in-value"),
+            ("ssn 123-45-6789", "identifier-in-value"),
+            ("123-45-6789", "identifier-in-value"),
+            ("seen 19620314 again", "date-in-value"),
+            ("seen 1962-03-14", "date-in-value"),
+            ("14.03.1962", "date-in-value"),
+            ("03/14/1962", "date-in-value"),
+        ] {
+            assert_eq!(in_text(text.as_bytes()), Some(code), "{text}");
+        }
+        assert_eq!(in_binary(b"\0\x01\x02jane@clinic.org\0"), Some("address-in-value"));
+        assert_eq!(in_binary(b"\0SMITH^JANET\0"), Some("name-in-value"));
+    }
+
+    #[test]
+    fn what_ought_to_be_kept_looks_like_nothing() {
+        for text in [
+            "",
+            "syngo MR 2004A 4VA25A",
+            "10^3/uL",
+            "HELICAL_CT",
+            "1.2.840.10008.5",
+            "v12.34.5678",
+            "512\\512",
+            "19000101",
+            "T1 mprage 1.0x1.0x1.0",
+            "20041399",
+            "99999999",
+            "mL/(100.g)",
+            "a@b",
+            "2.5.1.1.4.1",
+            "rev-2004-01-01b",
+            "kg^m",
+        ] {
+            assert_eq!(in_text(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(in_binary(b"\0ab^cd\x01\x02\x03"), None);
+    }
+}
