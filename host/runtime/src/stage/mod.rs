@@ -18,7 +18,7 @@ use wasmtime_wasi::WasiCtx;
 
 use crate::Extension;
 use crate::guest::Guest;
-use crate::log::{BudgetedLog, GuestLog, LogLevel, Stream, TracingLog};
+use crate::log::{BudgetedLog, GuestLog, LogLevel, StageLog, Stream};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::payload::{Output, Payload};
 use crate::runtime::Shared;
@@ -67,7 +67,7 @@ impl<S> StageCall<S> {
             ports: Vec::new(),
             pseudonyms: None,
             contract: Arc::new(Contract::default()),
-            log: Arc::new(TracingLog { trace: trace.to_owned() }),
+            log: Arc::new(StageLog::new(trace)),
             state,
         }
     }
