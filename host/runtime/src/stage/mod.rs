@@ -113,7 +113,7 @@ pub struct StageReport {
 }
 
 /// Why there is no report. Nothing that the stage wrote is kept.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("stage failed with `{code}`")]
 pub struct StageFailure {
     /// What an operator sees.
@@ -126,6 +126,17 @@ pub struct StageFailure {
     pub backtrace: Option<String>,
     /// What it used until then.
     pub usage: Usage,
+}
+
+/// The guest's own words may hold a value of the payload: they are not shown.
+impl fmt::Debug for StageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageFailure")
+            .field("code", &self.code)
+            .field("fault", &self.fault)
+            .field("usage", &self.usage)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The part of an instance's state that only stages have, and the settings, which other worlds read through
