@@ -148,8 +148,33 @@ pub(crate) struct StageState {
     pub(crate) pseudonyms: Option<Arc<dyn Pseudonyms>>,
     pub(crate) spool_folder: Arc<Path>,
     pub(crate) outputs: Vec<Output>,
-    /// The device could not write an output.
-    pub(crate) unwritable: bool,
+    /// What the device first failed at, while it served the guest.
+    pub(crate) device_failed: Option<DeviceFailure>,
+}
+
+/// What a device may fail at while it serves a guest. Whatever becomes of the guest then, it says nothing of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceFailure {
+    /// It could not read a payload.
+    Reading,
+    /// It could not write an output.
+    Writing,
+}
+
+impl DeviceFailure {
+    const fn code(self) -> Code {
+        match self {
+            Self::Reading => Code::of(code::HOST_FAULT),
+            Self::Writing => Code::of(code::OUTPUT_UNWRITABLE),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Reading => "a payload could not be read",
+            Self::Writing => "an output could not be written",
+        }
+    }
 }
 
 impl StageState {
@@ -161,7 +186,7 @@ impl StageState {
             pseudonyms: None,
             spool_folder: Arc::clone(spool_folder),
             outputs: Vec::new(),
-            unwritable: false,
+            device_failed: None,
         }
     }
 }
@@ -299,17 +324,18 @@ fn conclude<S: Send + 'static>(
         Some(detail) => format!("{text}; {detail}"),
         None => text,
     };
+    if let Some(failed) = guest.stage.device_failed {
+        let detail = match &returned {
+            Err(error) => format!("{}; {}", failed.text(), root_causes(error)),
+            Ok(_) => failed.text().to_owned(),
+        };
+        return failure(failed.code(), None, detail, None);
+    }
     match returned {
         Err(error) => {
             let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
             failure(trap_code(&error, guest.meter.breach()), None, explain(root_causes(&error)), backtrace)
         }
-        Ok(_) if guest.stage.unwritable => failure(
-            Code::of(code::OUTPUT_UNWRITABLE),
-            None,
-            "an output could not be written".to_owned(),
-            None,
-        ),
         Ok(Err(fault)) => {
             let (kind, text) = split(fault);
             let declared = |code: &str| contract.codes.iter().any(|declared| declared == code);
