@@ -62,7 +62,8 @@ impl Context {
         self.raw.open_output(port, media_type, attributes).map(Sink::new)
     }
 
-    /// Writes a line to the local log of the device. Never put values out of a payload into it. The macros
+    /// Writes a line to the local log of the device. Never put values out of a payload into it: whatever
+    /// the level, the device shows the words at debug alone, for fear of that. The macros
     /// [`trace!`](crate::trace), [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn) and
     /// [`error!`](crate::error) format the line.
     pub fn log(&self, level: Level, message: &str) {

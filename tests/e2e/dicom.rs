@@ -193,6 +193,8 @@ fn no_marker_of_an_identity_stands_in_anything_that_may_leave() {
 /// The words that stand in quotes behind one of `before` in a source of a component.
 fn words_in(source: &str, before: &[&str]) -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("components").join(source)).unwrap();
+    // On one line, wherever it was broken.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( \"", "(\"");
     let behind =
         before.iter().flat_map(|before| text.split(&format!("{before}\"")).skip(1).collect::<Vec<_>>());
     behind.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
@@ -211,4 +213,43 @@ fn the_bundle_that_ships_lists_every_word_that_its_components_put_into_evidence(
     let mut notes = words_in("dicom-render/src/render.rs", &["notes.insert(", "NO_PIXELS: &str = "]);
     notes.extend(words_in("dicom-render/src/preview.rs", &["), ", "(voi, "]));
     assert_eq!(notes, listed("dicom-render", "notes"));
+}
+
+/// All sources of a component but its tests.
+fn sources(component: &str) -> Vec<String> {
+    let mut waiting = vec![format!("{component}/src")];
+    let mut sources = Vec::new();
+    while let Some(source) = waiting.pop() {
+        let path = root().join("components").join(&source);
+        if path.is_dir() {
+            let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+            waiting.extend(names.map(|name| format!("{source}/{}", name.to_str().unwrap())));
+        } else if !source.ends_with("/tests.rs") {
+            sources.push(source);
+        }
+    }
+    sources
+}
+
+#[test]
+fn the_bundle_that_ships_declares_every_code_that_its_components_give() {
+    let declared = |component: &str| -> BTreeSet<String> {
+        serde_json::from_value(shipped(component, "codes")).unwrap()
+    };
+    let faults = ["malformed(", "unsupported(", "limit("];
+    let mut given: BTreeSet<String> =
+        sources("dicom-render").iter().flat_map(|source| words_in(source, &faults)).collect();
+    given.insert("bad-setting".to_owned());
+    assert_eq!(given, declared("dicom-render"));
+    let listed = fs::read_to_string(root().join("components/dicom-deid/src/refusal.rs")).unwrap();
+    let listed = listed.split("CODES: &[&str] = &[").nth(1).unwrap().split("];").next().unwrap();
+    let listed: BTreeSet<String> = listed.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(listed, declared("dicom-deid"));
+    let texts = sources("classify").into_iter().flat_map(|source| words_in(&source, &["(", " "]));
+    let is_code = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let given: BTreeSet<String> = texts
+        .filter_map(|text| Some(text.split_once(": ")?.0.to_owned()))
+        .filter(|word| is_code(word))
+        .collect();
+    assert!(given.len() >= 4 && given.is_subset(&declared("classify")), "{given:?}");
 }

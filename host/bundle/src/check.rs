@@ -5,10 +5,11 @@ use std::ops::Deref;
 
 use martello_trust::canonical::Numbers;
 use martello_trust::{Pins, Role, SignedDocument, Timestamp};
-use martello_vocab::{ByteCount, Digest, LimitsError, Name};
+use martello_vocab::{ByteCount, Code, Digest, LimitsError, Name};
 
 use crate::manifest::{
-    Asset, Component, EvidenceWords, Golden, GoldenTensor, Manifest, Model, PinnedFile, Stage, TensorSchema,
+    Asset, Component, EvidenceWords, Export, Golden, GoldenTensor, Manifest, Model, PinnedFile, Stage,
+    TensorSchema,
 };
 
 /// The format version that this crate reads and writes.
@@ -204,6 +205,9 @@ impl Manifest {
                         "it is not 1 to 64 lower-case words joined by hyphens",
                     ));
                 }
+                if Code::OF_THE_HOST.contains(&code.as_str()) {
+                    return Err(form(&place("a code"), "the host alone gives it"));
+                }
             }
             bound(place("number of findings"), component.findings.len(), 0, 64)?;
             unique("finding", component.findings.iter().map(|finding| &finding.kind))?;
@@ -249,6 +253,12 @@ impl Manifest {
         bound("number of exports", pipeline.exports.len(), 0, 256)?;
         for export in &pipeline.exports {
             resolve("pipeline.exports", "an output", &export.from, |from| sources.contains(from))?;
+            if [Export::FINDINGS, Export::QUARANTINE].contains(&export.folder.as_str()) {
+                return Err(form(
+                    "pipeline.exports",
+                    "the host itself writes into `findings` and `quarantine`",
+                ));
+            }
         }
         unique(
             "export",

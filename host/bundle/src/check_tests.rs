@@ -60,6 +60,9 @@ fn every_broken_rule_is_refused() {
         ("/components/0/codes/-", json!("Too Dark")),
         ("/components/0/codes/-", json!("too-dark")),
         ("/components/0/codes/-", json!("a--b")),
+        ("/components/0/codes/-", json!("host-fault")),
+        ("/components/0/codes/-", json!("guest-trap")),
+        ("/components/0/codes/-", json!("input-crashes-host")),
         ("/components/0/findings/0/labels", json!(["good", "good"])),
         ("/components/0/findings/-", json!({ "kind": "quality" })),
         ("/components/0/evidence", json!({ "words": ["removed"] })),
@@ -111,6 +114,8 @@ fn every_broken_rule_is_refused() {
         ("/pipeline/exports/0/from", json!("input")),
         ("/pipeline/exports/0/from", json!("deid.preview")),
         ("/pipeline/exports/0/folder", json!("../images")),
+        ("/pipeline/exports/0/folder", json!("findings")),
+        ("/pipeline/exports/0/folder", json!("quarantine")),
         ("/pipeline/exports/0/extension", json!("d/cm")),
         ("/capabilities", json!(["dangerously-export-identified", "dangerously-export-identified"])),
         ("/sbom/media_type", json!("a/b/c")),
@@ -118,6 +123,11 @@ fn every_broken_rule_is_refused() {
         let shown = value.to_string();
         assert!(with(pointer, value).is_err(), "{pointer} = {}", &shown[..shown.len().min(80)]);
     }
+}
+
+#[test]
+fn a_component_may_declare_the_code_that_its_kind_of_fault_has_anyway() {
+    with("/components/0/codes/-", json!("malformed")).unwrap();
 }
 
 #[test]

@@ -136,7 +136,8 @@ pub struct Component {
     /// What an instance of it may use.
     #[serde(default)]
     pub limits: Limits,
-    /// Reason codes that it may give with a fault. Any other becomes the fault's general code.
+    /// Reason codes that it may give with a fault. Any other becomes the fault's general code. None of
+    /// [`Code::OF_THE_HOST`](martello_vocab::Code::OF_THE_HOST).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codes: Vec<String>,
     /// Findings that it may return. Any other is refused.
@@ -424,10 +425,17 @@ pub enum Grant {
 pub struct Export {
     /// `stage.port`.
     pub from: String,
-    /// The folder under the output folder, for example `images`.
+    /// The folder under the output folder, for example `images`; not [`Export::FINDINGS`] or [`Export::QUARANTINE`].
     pub folder: Name,
     /// The file extension without a dot, for example `dcm`.
     pub extension: Name,
+}
+
+impl Export {
+    /// The folder of findings, which the host fills itself: no export goes there.
+    pub const FINDINGS: &str = "findings";
+    /// The folder of inputs that were refused, which the host fills itself: no export goes there.
+    pub const QUARANTINE: &str = "quarantine";
 }
 
 /// What a bundle wants of the device.

@@ -14,6 +14,7 @@ mod output;
 mod places;
 mod read;
 mod receive;
+mod refusal;
 mod run;
 mod serve;
 
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use martello_telemetry::{LogFormat, TelemetryConfig};
+use martello_telemetry::{LogFilter, LogFormat, TelemetryConfig};
 
 pub(crate) use output::{Format, Output};
 
@@ -36,8 +37,8 @@ struct Cli {
     #[arg(long, short, global = true)]
     quiet: bool,
     /// Which log lines are written to standard error, for example `info` or `warn,martello_runtime=debug`.
-    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "MARTELLO_LOG")]
-    log: String,
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "MARTELLO_LOG", value_parser = log_filter)]
+    log: LogFilter,
     /// The form of log lines.
     #[arg(long, global = true, value_enum, default_value = "text", env = "MARTELLO_LOG_FORMAT")]
     log_format: LogForm,
@@ -76,6 +77,11 @@ enum Command {
     New(new::NewArgs),
     /// Say what a reason code means and what to do.
     Explain(explain::ExplainArgs),
+}
+
+/// Read where the command line is, so that a wrong filter ends as every other wrong argument does.
+fn log_filter(text: &str) -> anyhow::Result<LogFilter> {
+    Ok(text.parse()?)
 }
 
 fn main() -> ExitCode {

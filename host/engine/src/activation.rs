@@ -177,8 +177,8 @@ impl Device {
             cases.push(GoldenCase { golden, inputs: plain(tensors.inputs), outputs: plain(tensors.outputs) });
         }
         let evidence = self.inference.check_golden(&loaded, &blob, model, &cases).map_err(failed)?;
-        tracing::info!(model = %model.name, vectors = evidence.vectors, alone = evidence.decided_alone, "golden vectors agree");
-        Ok(ActivatedModel { name: model.name.clone(), loaded })
+        tracing::info!(model = %model.name, vectors = evidence.vectors, alone = evidence.decided_alone.as_deref(), "golden vectors agree");
+        Ok(ActivatedModel { name: model.name.clone(), loaded, golden: evidence })
     }
 }
 

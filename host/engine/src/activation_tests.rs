@@ -85,6 +85,33 @@ fn a_giant_model_is_refused_before_anything_of_the_bundle_is_compiled() {
 }
 
 #[test]
+fn the_report_says_of_a_model_where_its_golden_outputs_decided_alone_that_it_may_run() {
+    let state = tempfile::tempdir().unwrap();
+    let bundle = bundle();
+    let model = &bundle.manifest().models[0];
+    let mut activated = device(state.path(), model.size).model(&bundle, model).unwrap();
+    let ran = |name: Option<&Name>| martello_inference::Ran {
+        model: name.cloned(),
+        digest: model.digest,
+        execution: activated.loaded.execution().clone(),
+        runs: 1,
+        failures: 0,
+        elapsed: Duration::ZERO,
+        times: Vec::new(),
+    };
+    // The second brought its bytes itself: it has no golden outputs.
+    let ran = vec![ran(Some(&model.name)), ran(None)];
+    let told = |activated: &ActivatedModel| {
+        let models = crate::nn::known(ran.clone(), std::slice::from_ref(activated));
+        let lines = serde_json::to_value(Active::model_lines(&models)).unwrap();
+        [0, 1].map(|line: usize| lines[line].get("golden_decided_alone").cloned())
+    };
+    assert_eq!(told(&activated), [None, None]);
+    activated.golden.decided_alone = Some("the built-in backend lacks an operator".to_owned());
+    assert_eq!(told(&activated), [Some(true.into()), None]);
+}
+
+#[test]
 fn a_pipeline_that_takes_no_dicom_is_not_run_over_folders_of_it() {
     let kinds = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>();
     for taken in

@@ -20,8 +20,9 @@ mod site_key;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
 pub use folder_run::{FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Summary, WatchMode};
+pub use martello_pipeline::PlanError;
 pub use martello_store::JournalError;
-pub use nn::NnExtension;
+pub use nn::{NnExtension, PassModel};
 pub use pass::{Exported, Pass, Refusal, StageRun};
 pub use report::{
     FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine,

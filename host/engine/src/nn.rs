@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use martello_inference::{Inference, LoadedModel, NnState, Ran, Record};
+use martello_inference::{GoldenEvidence, Inference, LoadedModel, NnState, Ran, Record};
 use martello_runtime::{Extension, Guest};
 use martello_vocab::Name;
 
@@ -15,6 +15,18 @@ pub(crate) struct ActivatedModel {
     /// The name by which stages open it.
     pub(crate) name: Name,
     pub(crate) loaded: Arc<LoadedModel>,
+    /// What its golden vectors showed when it was activated.
+    pub(crate) golden: GoldenEvidence,
+}
+
+/// A model that ran in a pass.
+#[derive(Debug, Clone)]
+pub struct PassModel {
+    /// What ran, on what, how often.
+    pub ran: Ran,
+    /// Whether the manifest's golden outputs decided alone that it may run, because the built-in backend could not run
+    /// it.
+    pub golden_decided_alone: bool,
 }
 
 /// The sandbox with `wasi:nn`, or without it. Both are one type, because each type of extension compiles every host
@@ -58,10 +70,19 @@ impl ActiveStage {
     }
 }
 
+/// What ran, with what is known of it since the activation.
+pub(crate) fn known(ran: Vec<Ran>, models: &[ActivatedModel]) -> Vec<PassModel> {
+    let alone = |ran: &Ran| {
+        let model = models.iter().find(|model| Some(&model.name) == ran.model.as_ref());
+        model.is_some_and(|model| model.golden.decided_alone.is_some())
+    };
+    ran.into_iter().map(|ran| PassModel { golden_decided_alone: alone(&ran), ran }).collect()
+}
+
 impl Active {
     /// What the report says of models that ran.
-    pub(crate) fn model_lines(ran: &[Ran]) -> Vec<ModelLine> {
-        let line = |ran: &Ran| ModelLine {
+    pub(crate) fn model_lines(models: &[PassModel]) -> Vec<ModelLine> {
+        let line = |PassModel { ran, golden_decided_alone }: &PassModel| ModelLine {
             run: ModelRun {
                 model: ran.model.as_ref().map(ToString::to_string),
                 digest: ran.digest,
@@ -69,8 +90,9 @@ impl Active {
                 runs: ran.runs,
                 failures: ran.failures,
             },
+            golden_decided_alone: *golden_decided_alone,
             ms: crate::report::milliseconds(ran.elapsed),
         };
-        ran.iter().map(line).collect()
+        models.iter().map(line).collect()
     }
 }

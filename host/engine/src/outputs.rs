@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
+use martello_bundle::manifest::Export;
 use martello_runtime::Payload;
 use martello_store::Remains;
 use martello_store::place::{self, Access, Staged, Writing};
@@ -17,9 +18,9 @@ use crate::report::{FindingEntry, FindingsFile, ModelLine, OutputFile, Quarantin
 use crate::site_key::SiteKey;
 
 /// The folder with findings.
-const FINDINGS: &str = "findings";
+const FINDINGS: &str = Export::FINDINGS;
 /// The folder with inputs that were refused; for its owner alone.
-const QUARANTINE: &str = "quarantine";
+const QUARANTINE: &str = Export::QUARANTINE;
 /// The extension of a copy in quarantine.
 const COPY: &str = "dcm";
 /// The extension of the reason beside it.

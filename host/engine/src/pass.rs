@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use martello_inference::Ran;
 use martello_pipeline::{Consumer, Evidence, ExportPlan, Finding};
 use martello_runtime::{Output, Payload, StageCall, StageFailure, Usage};
 use martello_vocab::{Code, DataClass, Digest, Name, code};
 use tracing::Instrument;
 
 use crate::activation::{Active, ActiveStage};
+use crate::nn::{self, PassModel};
 use crate::npy;
 
 /// The most payloads that one input may become inside a pipeline: frames of a long cine loop times a few ports.
@@ -32,7 +32,7 @@ pub struct Pass {
     /// What was found; empty after a refusal.
     pub findings: Vec<(Name, Finding)>,
     /// Models that ran.
-    pub models: Vec<Ran>,
+    pub models: Vec<PassModel>,
     /// Why the payload may not go on, where it may not.
     pub refusal: Option<Refusal>,
     /// From the first stage's call to the last one's end.
@@ -161,7 +161,7 @@ impl Active {
         let span =
             tracing::info_span!("stage", stage = %stage.name, trace = trace_id, code = tracing::field::Empty);
         let result = stage.component.process(call).instrument(span.clone()).await;
-        pass.models.extend(ran.ran());
+        pass.models.extend(nn::known(ran.ran(), &stage.models));
         let component = *stage.component.digest();
         match result {
             Ok(report) => {

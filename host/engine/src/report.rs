@@ -119,6 +119,10 @@ pub struct ModelLine {
     /// What ran, on what.
     #[serde(flatten)]
     pub run: ModelRun,
+    /// The manifest's golden outputs decided alone that it may run: the built-in backend could not run it beside the
+    /// one that was chosen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub golden_decided_alone: bool,
     /// From the component's calls to the answers, in milliseconds.
     pub ms: f64,
 }

@@ -77,7 +77,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Hands work in and waits for its answer until the deadline, which answers with [`RunError::Timeout`].
+    /// Hands work in and waits for its answer until the deadline, which answers with [`RunError::Timeout`]. It is done
+    /// in the span of whoever waits: what is logged there carries its ids.
     pub(crate) async fn run(
         &self,
         deadline: Instant,
@@ -91,6 +92,8 @@ impl Workers {
                 return Err(RunError::Busy);
             }
             self.shared.watch_over(&mut state, &run);
+            let span = tracing::Span::current();
+            let work = move |stop: &Stop| span.in_scope(|| work(stop));
             state.waiting.push_back((Box::new(work), Arc::clone(&run)));
         }
         self.shared.filled.notify_one();

@@ -33,7 +33,7 @@ pub use engine::engine_config;
 pub use guest::Guest;
 pub use http::{HttpComponent, HttpConfig, HttpFailure, serve};
 pub use imports::{ImportGrant, ImportGrants, ImportRefusal};
-pub use log::{GuestLog, LINE_OVERHEAD, LONGEST_LINE, LogLevel, TracingLog};
+pub use log::{GuestLog, LINE_OVERHEAD, LONGEST_LINE, LogLevel, StageLog, TracingLog};
 pub use meter::Usage;
 pub use native::{CompileError, NativeError};
 pub use payload::{Output, Payload};

@@ -1,6 +1,7 @@
 //! Guests' lines in the local log: bounded in length and in sum, whatever way they come.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -36,7 +37,9 @@ pub trait GuestLog: Send + Sync + 'static {
     fn line(&self, level: LogLevel, line: &str);
 }
 
-/// Writes guests' lines to the log of the process, with the id of what the guest works on.
+/// Writes guests' lines to the log of the process, with the id of what the guest works on, at the level that the guest
+/// chose: for programs whose lines are for whoever started them. A guest that works on patients' files gets a
+/// [`StageLog`].
 #[derive(Debug, Clone)]
 pub struct TracingLog {
     /// The id of the job, for every line.
@@ -46,14 +49,61 @@ pub struct TracingLog {
 impl GuestLog for TracingLog {
     fn line(&self, level: LogLevel, line: &str) {
         let trace = self.trace.as_str();
-        match level {
+        outside_of_spans(|| match level {
             LogLevel::Trace => tracing::trace!(target: "guest", trace, line, "guest says"),
             LogLevel::Debug => tracing::debug!(target: "guest", trace, line, "guest says"),
             LogLevel::Info => tracing::info!(target: "guest", trace, line, "guest says"),
             LogLevel::Warn => tracing::warn!(target: "guest", trace, line, "guest says"),
             LogLevel::Error => tracing::error!(target: "guest", trace, line, "guest says"),
-        }
+        });
     }
+}
+
+/// Writes the lines of one instance that works on a patient's file to the log of the process.
+///
+/// The words come at `debug`, whatever level the guest gives them: nobody can promise that they hold no value of the
+/// file. At its own level stands that the guest logged, once for each.
+#[derive(Debug)]
+pub struct StageLog {
+    trace: String,
+    /// The levels at which it was told already, a bit each.
+    told: AtomicU8,
+}
+
+impl StageLog {
+    /// `trace` is the id of the job, for every line.
+    pub fn new(trace: &str) -> Self {
+        Self { trace: trace.to_owned(), told: AtomicU8::new(0) }
+    }
+}
+
+impl GuestLog for StageLog {
+    fn line(&self, level: LogLevel, line: &str) {
+        let trace = self.trace.as_str();
+        let bit = 1_u8 << (level as u8);
+        if self.told.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            match level {
+                LogLevel::Trace | LogLevel::Debug => {}
+                LogLevel::Info => tracing::info!(trace, "a stage logged; its words come at debug"),
+                LogLevel::Warn => tracing::warn!(trace, "a stage logged; its words come at debug"),
+                LogLevel::Error => tracing::error!(trace, "a stage logged; its words come at debug"),
+            }
+        }
+        outside_of_spans(|| match level {
+            LogLevel::Trace => tracing::trace!(target: "guest", trace, line, "guest says"),
+            LogLevel::Debug => tracing::debug!(target: "guest", trace, line, "guest says"),
+            graver => tracing::debug!(target: "guest", trace, ?graver, line, "guest says"),
+        });
+    }
+}
+
+/// Logs a line as if the thread stood in no span: guests' lines carry their id themselves, and what a span adds to each
+/// is not in [`LINE_OVERHEAD`].
+fn outside_of_spans(log: impl FnOnce()) {
+    let span = tracing::Span::current();
+    span.with_subscriber(|(id, subscriber)| subscriber.exit(id));
+    log();
+    span.with_subscriber(|(id, subscriber)| subscriber.enter(id));
 }
 
 /// The log of one instance with its budget.
@@ -290,35 +340,70 @@ mod tests {
         assert_eq!(log.finish(), (ByteCount(2 * (5 + LINE_OVERHEAD)), 2));
     }
 
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a log of this level holds of what is done inside a span.
+    fn logged(level: tracing::Level, job: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines =
+            tracing_subscriber::fmt().json().with_max_level(level).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(lines.finish(), || {
+            tracing::info_span!("input", id = 7).in_scope(job);
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Counts what the host's own formats make of the lines.
     #[test]
     fn a_budget_of_lines_of_one_byte_is_hardly_more_in_the_log_than_the_budget() {
-        #[derive(Clone, Default)]
-        struct Written(Arc<Mutex<Vec<u8>>>);
-        impl std::io::Write for Written {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
         let budget = 64 << 10;
-        let written = Written::default();
-        let writer = written.clone();
-        let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            let sink = TracingLog { trace: "0123456789abcdef0123456789abcdef".to_owned() };
-            let log = BudgetedLog::new(Arc::new(sink), ByteCount(budget), LogLevel::Debug);
-            for _ in 0..budget {
-                log.line(LogLevel::Info, "x");
+        let trace = "0123456789abcdef0123456789abcdef";
+        let sinks: [Arc<dyn GuestLog>; 2] =
+            [Arc::new(TracingLog { trace: trace.to_owned() }), Arc::new(StageLog::new(trace))];
+        for sink in sinks {
+            let text = logged(tracing::Level::TRACE, || {
+                let log = BudgetedLog::new(sink, ByteCount(budget), LogLevel::Debug);
+                for _ in 0..budget {
+                    log.line(LogLevel::Error, "x");
+                }
+                assert!(log.finish().1 > budget / 2);
+            });
+            let bytes = text.len() as u64;
+            assert!(bytes > budget / 2 && bytes <= budget, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_stage_are_for_those_who_ask_for_detail_and_that_it_logged_is_told_once_at_its_level() {
+        let say = || {
+            let log = StageLog::new("job-7");
+            for level in [LogLevel::Info, LogLevel::Warn, LogLevel::Error] {
+                log.line(level, "Doe^John");
+                log.line(level, "Doe^John");
             }
-            assert!(log.finish().1 > budget / 2);
-        });
-        let bytes = written.0.lock().unwrap().len() as u64;
-        assert!(bytes > budget / 2 && bytes <= budget, "{bytes}");
+        };
+        let shown = logged(tracing::Level::INFO, say);
+        assert!(!shown.contains("Doe"), "{shown}");
+        assert_eq!(shown.matches("job-7").count(), 3, "{shown}");
+        for level in ["INFO", "WARN", "ERROR"] {
+            assert_eq!(shown.matches(&format!("\"level\":\"{level}\"")).count(), 1, "{shown}");
+        }
+        let all = logged(tracing::Level::DEBUG, say);
+        assert_eq!(all.matches("Doe^John").count(), 6, "{all}");
     }
 
     #[test]

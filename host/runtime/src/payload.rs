@@ -207,6 +207,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Whether something of the output is missing already.
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     /// Marks the output as not to be completed.
     pub(crate) fn tear(&mut self) {
         self.torn = true;

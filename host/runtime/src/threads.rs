@@ -69,11 +69,17 @@ impl GuestThreads {
         Arc::clone(&self.slots).acquire_owned().await.ok().map(|permit| Slot { _permit: permit })
     }
 
-    /// Runs a job on a guest thread. Its slot is free again when it ends, however it ends.
+    /// Runs a job on a guest thread, in the span of whoever hands it in: what is logged there carries its ids. Its slot
+    /// is free again when it ends, however it ends.
     pub(crate) fn submit(&self, slot: Slot, job: impl FnOnce(&Runtime) + Send + 'static) {
+        let span = tracing::Span::current();
         let job = Box::new(move |runtime: &Runtime| {
             let _slot = slot;
-            job(runtime);
+            span.in_scope(|| {
+                if catch_unwind(AssertUnwindSafe(|| job(runtime))).is_err() {
+                    tracing::error!("the host panicked while it served a guest");
+                }
+            });
         });
         self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.push_back(job);
         self.queue.filled.notify_one();
@@ -83,9 +89,7 @@ impl GuestThreads {
 impl Queue {
     fn work(&self, runtime: &Runtime) {
         while let Some(job) = self.next() {
-            if catch_unwind(AssertUnwindSafe(|| job(runtime))).is_err() {
-                tracing::error!("the host panicked while it served a guest");
-            }
+            job(runtime);
         }
     }
 
@@ -121,6 +125,40 @@ impl Drop for GuestThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_logged_on_a_guest_thread_carries_the_ids_of_the_job_also_after_a_panic() {
+        #[derive(Clone, Default)]
+        struct Written(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Written::default();
+        let writer = written.clone();
+        // For the whole process: the guest thread has no other.
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+        let threads = GuestThreads::start(1).unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let slot = runtime.block_on(threads.slot()).unwrap();
+        tracing::info_span!("input", id = "job-7").in_scope(|| {
+            threads.submit(slot, |_| {
+                tracing::error!("payload cannot be read");
+                panic!("as the test wants it");
+            });
+        });
+        drop(threads);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        for line in ["payload cannot be read", "the host panicked"] {
+            let line = text.lines().find(|it| it.contains(line)).unwrap();
+            assert!(line.contains("job-7"), "{line}");
+        }
+    }
 
     #[test]
     fn a_panicking_job_leaves_its_thread_and_its_slot_usable() {

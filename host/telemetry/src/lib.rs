@@ -7,16 +7,21 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use tracing_chrome::{ChromeLayerBuilder, FlushGuard, TraceStyle};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// What holds where the configured filter says nothing else; there, a later directive of the same target wins. tract warns
 /// of every operator set that it was not tested with: our golden vectors and the capability list say what holds.
 const DEFAULT: &str = "warn,tract_onnx=error,tract_hir=error,tract_core=error";
+
+/// The target of what guests say.
+const GUESTS: &str = "guest";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,11 +38,53 @@ pub enum LogFormat {
 pub struct TelemetryConfig {
     /// The form of log lines on standard error.
     pub log_format: LogFormat,
-    /// Which lines are written, in the directives of `tracing_subscriber::filter::Targets`, for example `info` or
-    /// `warn,martello_runtime=debug`. Empty stands for `warn`.
-    pub log_filter: String,
+    /// Which lines are written to standard error.
+    pub log_filter: LogFilter,
     /// A file for spans in the Chrome trace event format, to be opened in Perfetto or `chrome://tracing`.
     pub trace_file: Option<PathBuf>,
+}
+
+/// Which log lines are written: the directives of `tracing_subscriber::filter::Targets`, for example `info` or
+/// `warn,martello_runtime=debug`. Empty stands for `warn`.
+#[derive(Debug, Clone)]
+pub struct LogFilter(Targets);
+
+impl FromStr for LogFilter {
+    type Err = LogFilterError;
+
+    fn from_str(configured: &str) -> Result<Self, LogFilterError> {
+        // Spans would be taken for targets of strange names, and silence what was asked for.
+        if configured.contains(['[', '{']) {
+            return Err(LogFilterError::Spans);
+        }
+        // An empty directive would stand for `error`.
+        let directives: Vec<&str> = DEFAULT
+            .split(',')
+            .chain(configured.split(','))
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+            .collect();
+        directives.join(",").parse().map(Self).map_err(LogFilterError::Directive)
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        "".parse().unwrap_or(Self(Targets::new().with_default(LevelFilter::WARN)))
+    }
+}
+
+/// A text is no [`LogFilter`].
+#[derive(Debug, thiserror::Error)]
+pub enum LogFilterError {
+    /// It is none of levels and targets.
+    #[error("reading a log filter: it takes levels and targets, as in `warn,martello_runtime=debug`")]
+    Directive(#[source] tracing_subscriber::filter::ParseError),
+    /// It names spans.
+    #[error(
+        "reading a log filter: it takes levels and targets, as in `warn,martello_runtime=debug`, and no spans"
+    )]
+    Spans,
 }
 
 /// Telemetry at work. Dropping it completes the trace file.
@@ -57,12 +104,6 @@ impl std::fmt::Debug for Telemetry {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum TelemetryError {
-    #[error("reading the log filter `{filter}`")]
-    Filter { filter: String, source: tracing_subscriber::filter::ParseError },
-    #[error(
-        "reading the log filter `{filter}`: it takes levels and targets (`warn,martello_runtime=debug`), no spans"
-    )]
-    SpanFilter { filter: String },
     #[error("creating the trace file `{path}`")]
     TraceFile { path: PathBuf, source: io::Error },
     #[error("telemetry was started before")]
@@ -72,9 +113,8 @@ pub enum TelemetryError {
 /// Starts logs and traces for this process.
 ///
 /// # Errors
-/// The filter cannot be read, the trace file cannot be created, or telemetry was started before.
+/// The trace file cannot be created, or telemetry was started before.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let filter = filter(&config.log_filter)?;
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()
             .with_writer(io::stderr)
@@ -88,18 +128,12 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
         Some(path) => {
             let file = File::create(path)
                 .map_err(|source| TelemetryError::TraceFile { path: path.clone(), source })?;
-            let (layer, guard) = ChromeLayerBuilder::new()
-                .writer(io::BufWriter::new(file))
-                .include_args(true)
-                .include_locations(false)
-                .trace_style(TraceStyle::Async)
-                .build();
-            // Spans down to INFO make the way of an input; what lies below is for the log.
-            (Some(layer.with_filter(LevelFilter::INFO)), Some(guard))
+            let (layer, guard) = traces(io::BufWriter::new(file));
+            (Some(layer), Some(guard))
         }
     };
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(config.log_filter.0.clone()))
         .with(trace)
         .try_init()
         .map_err(|_already| TelemetryError::Started)?;
@@ -107,18 +141,20 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     Ok(Telemetry { _trace: guard })
 }
 
-fn filter(configured: &str) -> Result<Targets, TelemetryError> {
-    // Spans would be taken for targets of strange names, and silence what was asked for.
-    if configured.contains(['[', '{']) {
-        return Err(TelemetryError::SpanFilter { filter: configured.to_owned() });
-    }
-    // An empty directive would stand for `error`.
-    let directives: Vec<&str> =
-        DEFAULT.split(',').chain(configured.split(',')).map(str::trim).filter(|it| !it.is_empty()).collect();
-    directives
-        .join(",")
-        .parse()
-        .map_err(|source| TelemetryError::Filter { filter: configured.to_owned(), source })
+/// The layer that writes the trace file. Spans and events down to INFO make the way of an input; what lies below is for
+/// the log, and so is what guests say, at whatever level: the file is handed around.
+fn traces<S>(writer: impl io::Write + Send + 'static) -> (impl Layer<S>, FlushGuard)
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let (layer, guard) = ChromeLayerBuilder::new()
+        .writer(writer)
+        .include_args(true)
+        .include_locations(false)
+        .trace_style(TraceStyle::Async)
+        .build();
+    let filter = Targets::new().with_default(LevelFilter::INFO).with_target(GUESTS, LevelFilter::OFF);
+    (layer.with_filter(filter), guard)
 }
 
 /// Panics go to the log, with their place and without their message: it may hold values out of a patient's file. The
@@ -132,6 +168,10 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn filter(configured: &str) -> Result<Targets, LogFilterError> {
+        configured.parse().map(|LogFilter(targets)| targets)
+    }
 
     #[test]
     fn warnings_are_told_unless_a_filter_says_otherwise() {
@@ -150,11 +190,29 @@ mod tests {
                 .would_enable("martello_runtime", &tracing::Level::DEBUG)
         );
         assert!(!filter("").unwrap().would_enable("tract_core::model", &tracing::Level::WARN));
+        assert_eq!(LogFilter::default().0, filter("").unwrap());
     }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_and_none_is_half_read() {
-        assert!(matches!(filter("warn,[stage]=debug"), Err(TelemetryError::SpanFilter { .. })));
-        assert!(matches!(filter("martello_runtime=loud"), Err(TelemetryError::Filter { .. })));
+        assert!(matches!(filter("warn,[stage]=debug"), Err(LogFilterError::Spans)));
+        assert!(matches!(filter("martello_runtime=loud"), Err(LogFilterError::Directive(_))));
+    }
+
+    #[test]
+    fn the_trace_file_holds_the_way_of_an_input_and_nothing_that_guests_say() {
+        let file = std::env::temp_dir().join(format!("martello-traces-{}", std::process::id()));
+        let (layer, guard) = traces(File::create(&file).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info_span!("input", id = "7").in_scope(|| {
+                tracing::warn!("a stage was stopped");
+                tracing::error!(target: "guest", line = "Doe^John", "guest says");
+            });
+        });
+        drop(guard);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(text.contains("input") && text.contains("a stage was stopped"), "{text}");
+        assert!(!text.contains("Doe") && !text.contains("guest says"), "{text}");
     }
 }

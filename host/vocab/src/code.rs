@@ -32,6 +32,31 @@ impl Code {
     /// Codes that say nothing of the input: the next run tries it again.
     pub const OF_THE_DEVICE: [&str; 3] = [HOST_FAULT, INPUT_UNREADABLE, OUTPUT_UNWRITABLE];
 
+    /// Codes that the host alone gives. A component that gave one could pass its own fault off as the device's, and be
+    /// tried again for ever, or tell an operator of something that was not so. The codes of the fault kinds (`malformed`
+    /// and so on) are not among them: they are what a fault without a code of its own has.
+    pub const OF_THE_HOST: [&str; 19] = [
+        GUEST_TRAP,
+        GUEST_STACK,
+        GUEST_MEMORY,
+        GUEST_TABLE,
+        GUEST_COMPUTE,
+        GUEST_DEADLINE,
+        GUEST_OUTPUT,
+        GUEST_HOST_CALLS,
+        GUEST_HANDLES,
+        GUEST_CONTRACT,
+        GUEST_EVIDENCE,
+        INPUT_UNREADABLE,
+        INPUT_TOO_LARGE,
+        OUTPUT_UNWRITABLE,
+        INPUT_CRASHES_HOST,
+        HOST_FAULT,
+        OTHER_BUNDLE,
+        OTHER_KEY,
+        JOURNAL_MISSING,
+    ];
+
     /// Whether the device failed, not the input: it may well go through when the device is mended.
     pub fn is_of_the_device(&self) -> bool {
         Self::OF_THE_DEVICE.contains(&self.as_str())
@@ -109,6 +134,21 @@ pub const JOURNAL_MISSING: &str = "journal-missing";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_is_of_the_host_alone_or_of_a_kind_of_fault() {
+        let of_faults = [MALFORMED, UNSUPPORTED, LIMIT, POLICY, NEEDS_REVIEW, INTERNAL];
+        let source = include_str!("code.rs");
+        let mut all: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1))
+            .filter(|code| !of_faults.contains(code))
+            .collect();
+        let mut of_the_host = Code::OF_THE_HOST.to_vec();
+        all.sort_unstable();
+        of_the_host.sort_unstable();
+        assert_eq!(all, of_the_host);
+    }
 
     #[test]
     fn a_guest_gives_only_codes_that_are_declared() {

@@ -10,7 +10,7 @@ use wasmtime::component::{Linker, Resource, ResourceType, WasmList};
 use wasmtime::{AsContext, Result, StoreContextMut};
 
 use super::bindings::martello::pipeline::{log::Level, types};
-use super::{PseudonymError, Pseudonyms, StageState};
+use super::{DeviceFailure, PseudonymError, Pseudonyms, StageState};
 use crate::guest::Guest;
 use crate::log::LogLevel;
 use crate::meter::Breach;
@@ -64,13 +64,14 @@ fn link_types<S: Send + 'static>(linker: &mut Linker<Guest<S>>) -> Result<()> {
     })?;
     types.func_wrap(
         "[method]payload.read",
-        |store: StoreContextMut<'_, Guest<S>>, (this, offset, length): (Resource<Payload>, u64, u32)| {
+        |mut store: StoreContextMut<'_, Guest<S>>, (this, offset, length): (Resource<Payload>, u64, u32)| {
             let length = usize::try_from(length.min(MOST_READ))?;
-            let read: Result<Bytes, WitFault> =
-                payload(&store, &this)?.read_at(offset, length).map_err(|error| {
-                    tracing::error!(%error, "payload cannot be read");
-                    fault(FaultKind::Internal, "the payload cannot be read")
-                });
+            let read = payload(&store, &this)?.read_at(offset, length);
+            let read: Result<Bytes, WitFault> = read.map_err(|error| {
+                tracing::error!(%error, "payload cannot be read");
+                store.data_mut().stage.device_failed.get_or_insert(DeviceFailure::Reading);
+                fault(FaultKind::Internal, "the payload cannot be read")
+            });
             Ok((read,))
         },
     )?;
@@ -111,6 +112,9 @@ fn write<S: Send + 'static>(
     spool: &mut Spool,
     bytes: &WasmList<u8>,
 ) -> Result<(), WitFault> {
+    if spool.is_torn() {
+        return Err(fault(FaultKind::Limit, "the output was not written whole"));
+    }
     let slice = bytes.as_le_slice(store.as_context());
     let length = slice.len();
     // Appending and charging are in this order because the slice borrows the store; the budget decides either way,
@@ -120,7 +124,7 @@ fn write<S: Send + 'static>(
         && let Err(error) = spool.append(slice)
     {
         tracing::error!(%error, "output cannot be written");
-        store.data_mut().stage.unwritable = true;
+        store.data_mut().stage.device_failed.get_or_insert(DeviceFailure::Writing);
         return Err(fault(FaultKind::Internal, "the output cannot be written"));
     }
     store.data_mut().meter.spend_output(length).map_err(|_| {

@@ -18,7 +18,7 @@ use wasmtime_wasi::WasiCtx;
 
 use crate::Extension;
 use crate::guest::Guest;
-use crate::log::{BudgetedLog, GuestLog, LogLevel, Stream, TracingLog};
+use crate::log::{BudgetedLog, GuestLog, LogLevel, StageLog, Stream};
 use crate::meter::{Abandonment, Breach, Meter, Placement, Usage};
 use crate::payload::{Output, Payload};
 use crate::runtime::Shared;
@@ -67,7 +67,7 @@ impl<S> StageCall<S> {
             ports: Vec::new(),
             pseudonyms: None,
             contract: Arc::new(Contract::default()),
-            log: Arc::new(TracingLog { trace: trace.to_owned() }),
+            log: Arc::new(StageLog::new(trace)),
             state,
         }
     }
@@ -113,7 +113,7 @@ pub struct StageReport {
 }
 
 /// Why there is no report. Nothing that the stage wrote is kept.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error("stage failed with `{code}`")]
 pub struct StageFailure {
     /// What an operator sees.
@@ -128,6 +128,17 @@ pub struct StageFailure {
     pub usage: Usage,
 }
 
+/// The guest's own words may hold a value of the payload: they are not shown.
+impl fmt::Debug for StageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageFailure")
+            .field("code", &self.code)
+            .field("fault", &self.fault)
+            .field("usage", &self.usage)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The part of an instance's state that only stages have, and the settings, which other worlds read through
 /// `wasi:config`.
 pub(crate) struct StageState {
@@ -137,8 +148,33 @@ pub(crate) struct StageState {
     pub(crate) pseudonyms: Option<Arc<dyn Pseudonyms>>,
     pub(crate) spool_folder: Arc<Path>,
     pub(crate) outputs: Vec<Output>,
-    /// The device could not write an output.
-    pub(crate) unwritable: bool,
+    /// What the device first failed at, while it served the guest.
+    pub(crate) device_failed: Option<DeviceFailure>,
+}
+
+/// What a device may fail at while it serves a guest. Whatever becomes of the guest then, it says nothing of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceFailure {
+    /// It could not read a payload.
+    Reading,
+    /// It could not write an output.
+    Writing,
+}
+
+impl DeviceFailure {
+    const fn code(self) -> Code {
+        match self {
+            Self::Reading => Code::of(code::HOST_FAULT),
+            Self::Writing => Code::of(code::OUTPUT_UNWRITABLE),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Reading => "a payload could not be read",
+            Self::Writing => "an output could not be written",
+        }
+    }
 }
 
 impl StageState {
@@ -150,7 +186,7 @@ impl StageState {
             pseudonyms: None,
             spool_folder: Arc::clone(spool_folder),
             outputs: Vec::new(),
-            unwritable: false,
+            device_failed: None,
         }
     }
 }
@@ -288,17 +324,18 @@ fn conclude<S: Send + 'static>(
         Some(detail) => format!("{text}; {detail}"),
         None => text,
     };
+    if let Some(failed) = guest.stage.device_failed {
+        let detail = match &returned {
+            Err(error) => format!("{}; {}", failed.text(), root_causes(error)),
+            Ok(_) => failed.text().to_owned(),
+        };
+        return failure(failed.code(), None, detail, None);
+    }
     match returned {
         Err(error) => {
             let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
             failure(trap_code(&error, guest.meter.breach()), None, explain(root_causes(&error)), backtrace)
         }
-        Ok(_) if guest.stage.unwritable => failure(
-            Code::of(code::OUTPUT_UNWRITABLE),
-            None,
-            "an output could not be written".to_owned(),
-            None,
-        ),
         Ok(Err(fault)) => {
             let (kind, text) = split(fault);
             let declared = |code: &str| contract.codes.iter().any(|declared| declared == code);

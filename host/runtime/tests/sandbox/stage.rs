@@ -145,6 +145,29 @@ fn a_panics_text_which_may_hold_a_name_is_for_those_who_ask_for_detail() {
 }
 
 #[test]
+fn a_payload_that_the_device_cannot_read_says_nothing_of_the_input() {
+    let echo = stage("echo");
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &[7; 100_000]).unwrap();
+    let input = Payload::file("text/plain", file.try_clone().unwrap()).unwrap();
+    // As if the disk failed behind its middle.
+    file.set_len(70_000).unwrap();
+    let failure = fails(&echo, echo_call(input));
+    assert_eq!(failure.code.as_str(), code::HOST_FAULT);
+    assert!(failure.code.is_of_the_device());
+}
+
+#[test]
+fn a_failure_does_not_show_the_guests_words() {
+    let echo = stage("echo");
+    let call = with_settings(echo_call(Payload::memory("text/plain", "")), &[("fault", "Doe^John")]);
+    let failure = fails(&echo, call);
+    assert_eq!(failure.detail, "Doe^John");
+    let shown = format!("{failure:?}");
+    assert!(!shown.contains("Doe") && shown.contains(code::MALFORMED), "{shown}");
+}
+
+#[test]
 fn many_calls_at_once_all_come_through() {
     let echo = stage("echo");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
