@@ -187,6 +187,7 @@ fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
         }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
+        | RunError::Journal(JournalError::Folder { .. })
         | RunError::Write { .. }
         | RunError::Settle { .. }
         | RunError::Report { .. } => "see free space and permissions of the output folder, then run again",

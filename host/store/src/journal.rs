@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use martello_vocab::{Code, Digest, code};
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::tables::{self, SCHEMA};
 
@@ -170,9 +171,8 @@ impl Journal {
         let lock_path = folder.join("lock");
         let lock =
             File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(in_folder)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(JournalError::Busy { path: lock_path });
-        }
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| not_locked(errno, folder, lock_path))?;
         let path = folder.join("journal.sqlite");
         let open = |synchronous: &str| -> rusqlite::Result<Connection> {
             let connection = Connection::open(&path)?;
@@ -400,6 +400,15 @@ impl Journal {
 
     fn failed(&self, source: rusqlite::Error) -> JournalError {
         JournalError::Database { path: self.path.clone(), source }
+    }
+}
+
+/// Why the lock of a journal's folder is not had.
+fn not_locked(errno: Errno, folder: &Path, lock: PathBuf) -> JournalError {
+    match errno {
+        Errno::WOULDBLOCK => JournalError::Busy { path: lock },
+        // A file system without locks, for example: to wait for another process would be no advice.
+        errno => JournalError::Folder { path: folder.to_owned(), source: errno.into() },
     }
 }
 

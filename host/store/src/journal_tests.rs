@@ -298,6 +298,15 @@ fn starts_of_an_input_whose_outputs_are_lost_are_counted_over_reviews_and_it_is_
 }
 
 #[test]
+fn a_lock_that_the_file_system_refuses_is_no_other_process() {
+    let folder = Path::new("folder");
+    let refused = |errno| not_locked(errno, folder, folder.join("lock"));
+    assert!(matches!(refused(Errno::WOULDBLOCK), JournalError::Busy { .. }));
+    let JournalError::Folder { path, source } = refused(Errno::NOLCK) else { panic!("it is told as busy") };
+    assert_eq!((path.as_path(), source.raw_os_error()), (folder, Some(Errno::NOLCK.raw_os_error())));
+}
+
+#[test]
 fn two_journals_of_one_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let _first = open(folder.path()).unwrap();
