@@ -53,7 +53,7 @@ pub enum Remains {
 pub enum Look {
     /// That they are there, in their sizes.
     Glance,
-    /// Every byte: they were being made again when the process was ended.
+    /// Every byte: they were lost, and may have been made again since without the journal hearing of it.
     Closely,
 }
 
@@ -221,12 +221,13 @@ impl Journal {
             let (mut count, mut changed) = (0, Vec::new());
             {
                 let mut select =
-                    transaction.prepare("SELECT id, line, lost, starts FROM input WHERE outcome = 'done'")?;
+                    transaction.prepare("SELECT id, line, lost FROM input WHERE outcome = 'done'")?;
                 let mut rows = select.query([])?;
                 while let Some(row) = rows.next()? {
-                    let (was_lost, starts): (bool, u32) = (row.get(2)?, row.get(3)?);
-                    // What was begun again may stand there in its size and not be what the line says.
-                    let look = if was_lost && starts > 0 { Look::Closely } else { Look::Glance };
+                    let was_lost = row.get(2)?;
+                    // What was made again may stand there in its size and not be what the line says. Starts do not tell:
+                    // one is taken back where files came to stand there and the journal then failed.
+                    let look = if was_lost { Look::Closely } else { Look::Glance };
                     let lost = !are_there(row.get_ref(1)?.as_str()?, look);
                     count += u64::from(lost);
                     if lost != was_lost {
