@@ -41,7 +41,9 @@ pub(crate) struct RunArgs {
     /// The folder for images, previews, findings, quarantine and the report.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Go on with files that arrive later, until stopped.
+    /// Go on with files that arrive later, until stopped. A file counts as written when its writer closes it; one that
+    /// is there at the start, when it was not changed for two seconds. Whoever writes more slowly puts files in place by
+    /// renaming them, or begins their names with a dot until then.
     #[arg(long)]
     watch: bool,
     /// Leave file names out of the report.
@@ -212,6 +214,7 @@ fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
         }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
+        | RunError::Journal(JournalError::Folder { .. })
         | RunError::Write { .. }
         | RunError::Settle { .. }
         | RunError::Report { .. } => "see free space and permissions of the output folder, then run again",

@@ -1,6 +1,7 @@
 //! Watching a folder with inotify.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,12 +20,18 @@ const EVENT_BUFFER: usize = 32 << 10;
 const LOOK_FOR_FOLDERS_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// A watched folder. Drop it to stop watching.
-#[derive(Debug)]
 pub struct Watch {
     folder: Folder,
     inotify: Inotify,
     watched: HashMap<WatchDescriptor, PathBuf>,
     look_for_folders_at: Instant,
+}
+
+/// The folders in it may be named after patients.
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("folders", &self.watched.len()).finish_non_exhaustive()
+    }
 }
 
 /// What happened in a watched folder.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use martello_vocab::{Code, Digest, code};
 use rusqlite::{Connection, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::tables::{self, SCHEMA};
 
@@ -52,7 +53,7 @@ pub enum Remains {
 pub enum Look {
     /// That they are there, in their sizes.
     Glance,
-    /// Every byte: they were being made again when the process was ended.
+    /// Every byte: they were lost, and may have been made again since without the journal hearing of it.
     Closely,
 }
 
@@ -170,9 +171,8 @@ impl Journal {
         let lock_path = folder.join("lock");
         let lock =
             File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(in_folder)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(JournalError::Busy { path: lock_path });
-        }
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| not_locked(errno, folder, lock_path))?;
         let path = folder.join("journal.sqlite");
         let open = |synchronous: &str| -> rusqlite::Result<Connection> {
             let connection = Connection::open(&path)?;
@@ -221,12 +221,13 @@ impl Journal {
             let (mut count, mut changed) = (0, Vec::new());
             {
                 let mut select =
-                    transaction.prepare("SELECT id, line, lost, starts FROM input WHERE outcome = 'done'")?;
+                    transaction.prepare("SELECT id, line, lost FROM input WHERE outcome = 'done'")?;
                 let mut rows = select.query([])?;
                 while let Some(row) = rows.next()? {
-                    let (was_lost, starts): (bool, u32) = (row.get(2)?, row.get(3)?);
-                    // What was begun again may stand there in its size and not be what the line says.
-                    let look = if was_lost && starts > 0 { Look::Closely } else { Look::Glance };
+                    let was_lost = row.get(2)?;
+                    // What was made again may stand there in its size and not be what the line says. Starts do not tell:
+                    // one is taken back where files came to stand there and the journal then failed.
+                    let look = if was_lost { Look::Closely } else { Look::Glance };
                     let lost = !are_there(row.get_ref(1)?.as_str()?, look);
                     count += u64::from(lost);
                     if lost != was_lost {
@@ -400,6 +401,15 @@ impl Journal {
 
     fn failed(&self, source: rusqlite::Error) -> JournalError {
         JournalError::Database { path: self.path.clone(), source }
+    }
+}
+
+/// Why the lock of a journal's folder is not had.
+fn not_locked(errno: Errno, folder: &Path, lock: PathBuf) -> JournalError {
+    match errno {
+        Errno::WOULDBLOCK => JournalError::Busy { path: lock },
+        // A file system without locks, for example: to wait for another process would be no advice.
+        errno => JournalError::Folder { path: folder.to_owned(), source: errno.into() },
     }
 }
 

@@ -298,6 +298,29 @@ fn starts_of_an_input_whose_outputs_are_lost_are_counted_over_reviews_and_it_is_
 }
 
 #[test]
+fn what_was_lost_is_looked_at_closely_also_where_its_start_was_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    journal.start(&started("1", "a")).unwrap();
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    journal.review(|_, _| false).unwrap();
+    // Its outputs came to stand there, and the journal could not be told.
+    journal.start(&started("1", "a")).unwrap();
+    journal.take_back("1").unwrap();
+    let lost = journal.review(|_, look| look == Look::Glance);
+    assert_eq!(lost.unwrap(), 1);
+}
+
+#[test]
+fn a_lock_that_the_file_system_refuses_is_no_other_process() {
+    let folder = Path::new("folder");
+    let refused = |errno| not_locked(errno, folder, folder.join("lock"));
+    assert!(matches!(refused(Errno::WOULDBLOCK), JournalError::Busy { .. }));
+    let JournalError::Folder { path, source } = refused(Errno::NOLCK) else { panic!("it is told as busy") };
+    assert_eq!((path.as_path(), source.raw_os_error()), (folder, Some(Errno::NOLCK.raw_os_error())));
+}
+
+#[test]
 fn two_journals_of_one_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let _first = open(folder.path()).unwrap();

@@ -194,7 +194,7 @@ mod tests {
         let mut next = |within: Duration| {
             runtime.block_on(async { tokio::time::timeout(within, receive.recv()).await.ok().flatten() })
         };
-        assert_eq!(next(Duration::from_millis(700)), None, "it is open for writing");
+        assert_eq!(next(Duration::from_millis(700)), None, "it was changed a moment ago");
         std::io::Write::write_all(&mut &file, b"whole").unwrap();
         drop(file);
         let found = next(Duration::from_secs(30)).unwrap();
