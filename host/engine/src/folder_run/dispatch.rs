@@ -72,7 +72,7 @@ fn handled(ended: Result<Result<Handled, RunError>, JoinError>) -> Result<Handle
 }
 
 /// Files at work, and what waits for them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct AtWork {
     /// Beside each file, what was found of it since.
     paths: HashMap<PathBuf, Option<Found>>,

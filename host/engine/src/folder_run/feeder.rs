@@ -88,7 +88,7 @@ impl Feeder {
 }
 
 /// Files that may still be written to, each once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Unsettled(BTreeMap<PathBuf, Found>);
 
 impl Unsettled {

@@ -171,6 +171,8 @@ mod tests {
                 trace_id: String::new(),
             }
         };
+        let named = ReportLine { input: Some("zzmark.dcm".to_owned()), ..line(&[], None) };
+        assert!(!format!("{named:?}").contains("zzmark"), "{named:?}");
         let before = recorded(&[("a", b"1", Some(1)), ("b", b"2", None)]);
         assert_eq!(before.compare(&line(&[("a", b"1"), ("b", b"2")], None)), Again::Same);
         assert_eq!(before.compare(&line(&[("a", b"1"), ("b", b"3")], None)), Again::Changed);
