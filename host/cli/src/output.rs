@@ -31,6 +31,8 @@ pub(crate) mod exit {
     pub(crate) const FAILURE: u8 = 1;
     /// The command line is wrong.
     pub(crate) const USAGE: u8 = 2;
+    /// A signal came before all was done, as a shell has it for Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// A signature, digest or manifest did not hold.
     pub(crate) const VERIFICATION_FAILED: u8 = 8;
 }

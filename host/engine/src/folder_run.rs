@@ -9,13 +9,14 @@ mod feeder;
 mod reading;
 mod restoring;
 mod scribe;
+mod stopping;
 mod worker;
 
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use martello_ingest::{Folder, IngestError};
@@ -29,6 +30,7 @@ use crate::report::ReportLine;
 use dispatch::dispatch;
 use feeder::Feeder;
 use scribe::Scribe;
+pub use stopping::Stop;
 use worker::Worker;
 
 /// Complete inputs that may wait for the scribe; beyond, workers wait.
@@ -87,9 +89,13 @@ pub struct Summary {
     pub skipped: u64,
     /// Inputs that were done before, and whose outputs this run made again because they were gone.
     pub restored: u64,
-    /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, or the
-    /// pipeline did not give the same files.
+    /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, the
+    /// pipeline did not give the same files, the device failed, or the run was stopped.
     pub missing: u64,
+    /// Those of `missing` at which the device failed in this run.
+    pub failed_again: u64,
+    /// Inputs that were found and not completed, or not looked at, because the run was stopped.
+    pub left: u64,
     /// All complete inputs of the output folder.
     pub all: Tally,
 }
@@ -127,7 +133,7 @@ pub enum RunError {
 }
 
 impl FolderRun {
-    /// Runs until everything is done or, when watching, until `stop` is set. Inputs at work are then completed.
+    /// Runs until everything is done or until `stop` says so.
     /// Wants a multi-threaded tokio runtime.
     ///
     /// # Errors
@@ -136,7 +142,7 @@ impl FolderRun {
         &self,
         active: Arc<Active>,
         observer: Arc<dyn Observer>,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
     ) -> Result<Summary, RunError> {
         let folder = Folder::open(&self.input)?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
@@ -161,7 +167,7 @@ impl FolderRun {
         output.prepare(exports()).map_err(in_output)?;
         restoring::review(&journal, output.path(), self.missing)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer))?;
+        let scribe = Scribe::open(Arc::clone(&journal), &output, Arc::clone(&observer), self.report)?;
         let scribe = std::thread::Builder::new()
             .name("scribe".to_owned())
             .spawn(move || scribe.work(from_workers))
@@ -172,7 +178,7 @@ impl FolderRun {
             folder,
             watch: self.watch,
             observer: Arc::clone(&observer),
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             at_work: Arc::clone(&at_work),
         };
         let feeder = std::thread::Builder::new()
@@ -196,12 +202,15 @@ impl FolderRun {
         let scribed = join(scribe).await;
         // Where the scribe or the feeder fails, workers see only that a channel is closed.
         let written = scribed?;
-        fed?;
+        let unsent = fed?;
+        let worked = worked?;
         Ok(Summary {
             this_run: written.completed,
-            skipped: worked?,
+            skipped: worked.skipped,
             restored: written.restored,
             missing: journal.lost()?,
+            failed_again: worked.failed_again,
+            left: unsent + worked.left,
             all: journal.tally()?,
         })
     }

@@ -19,7 +19,7 @@ mod report;
 mod site_key;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
-pub use folder_run::{FolderRun, MissingOutputs, Observer, ReportMode, RunError, Summary, WatchMode};
+pub use folder_run::{FolderRun, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode};
 pub use martello_store::JournalError;
 pub use nn::NnExtension;
 pub use pass::{Exported, Pass, Refusal, StageRun};
