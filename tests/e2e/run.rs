@@ -278,6 +278,76 @@ fn a_watched_folder_is_worked_on_as_files_arrive_until_it_is_stopped() {
     assert!(status.success(), "{status}");
 }
 
+fn terminate(child: &std::process::Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+}
+
+#[test]
+fn a_run_that_is_stopped_early_says_so_ends_with_130_and_goes_on_in_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let image = fs::read(samples().join("CT_small.dcm")).unwrap();
+    for number in 0..60 {
+        fs::write(input.join(format!("{number:03}.dcm")), &image).unwrap();
+    }
+    let report = output.join("report.jsonl");
+    let mut first =
+        run(&state, &input, &output).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let some = || (json_lines(&report).unwrap_or_default().len() >= 3).then_some(());
+    until("some inputs are complete", some).unwrap();
+    terminate(&first);
+    let status = wait(&mut first, martello_tests::DEADLINE).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut first.stdout.take().unwrap(), &mut said).unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    let [done, left] = ["done", "left"].map(|name| said[name].as_u64().unwrap());
+    assert!(left > 0 && done + left == 60, "{said}");
+    let ended = finish(&mut run(&state, &input, &output)).unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!((&summary(&ended)["done"], &summary(&ended)["left"]), (&60.into(), &0.into()));
+}
+
+#[test]
+fn a_second_signal_ends_a_run_whose_guest_would_go_on_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&input).unwrap();
+    fs::write(input.join("one"), "content").unwrap();
+    let source = serde_json::json!({
+        "name": "sleeper", "version": "0.1.0", "security_version": 1,
+        "components": [{ "name": "sleeper", "file": martello_tests::bundle::guest("sleeper").unwrap(),
+                         "limits": { "wall_ms": 1_800_000 } }],
+        "pipeline": {
+            "accepts": ["application/octet-stream"],
+            "stages": [{ "name": "sleeps", "component": "sleeper", "from": "input" }], "exports": [] },
+    });
+    let signed = martello_tests::bundle::signed(folder.path(), &source).unwrap();
+    let mut command = martello(&martello_tests::bundle::shared_state());
+    command.arg("run").arg(&signed.bundle).arg("--trust").arg(&signed.trust);
+    command.arg("--input").arg(&input).arg("--output").arg(&output);
+    let told = folder.path().join("told");
+    let mut child = command.stdout(Stdio::null()).stderr(fs::File::create(&told).unwrap()).spawn().unwrap();
+    // The journal has counted its start: SHA-256 of the content stands there.
+    let digest = b"ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    let journal = output.join(".martello/journal.sqlite-wal");
+    let started = || {
+        let written = fs::read(&journal).unwrap_or_default();
+        written.windows(digest.len()).any(|window| window == digest).then_some(())
+    };
+    until("the file is at work", started).unwrap();
+    for words in ["a second signal", "breaking off"] {
+        terminate(&child);
+        let said = || fs::read_to_string(&told).unwrap_or_default().contains(words).then_some(());
+        until(words, said).unwrap();
+    }
+    assert_eq!(wait(&mut child, martello_tests::DEADLINE).unwrap().code(), Some(130));
+    assert_eq!(fs::read_to_string(output.join("report.jsonl")).unwrap(), "");
+}
+
 #[test]
 fn a_private_report_holds_no_file_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,14 +9,13 @@ use std::io::BufReader;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{
-    Active, Device, DeviceConfig, FolderRun, Input, MissingOutputs, Observer, ReportLine, ReportMode,
+    Active, Device, DeviceConfig, FolderRun, Input, MissingOutputs, Observer, ReportLine, ReportMode, Stop,
     WatchMode,
 };
 use martello_runtime::Payload;
@@ -191,7 +190,7 @@ impl Stage {
         };
         let collector = Arc::new(Collector::default());
         let observer: Arc<dyn Observer> = Arc::<Collector>::clone(&collector);
-        run.run(active, observer, Arc::new(AtomicBool::new(false))).await?;
+        run.run(active, observer, Stop::default()).await?;
         let mut lines = std::mem::take(&mut *collector.lines.lock().unwrap_or_else(PoisonError::into_inner));
         lines.sort_by(|a, b| a.input.cmp(&b.input));
         Ok(lines)

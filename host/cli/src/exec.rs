@@ -74,7 +74,7 @@ pub(crate) fn run(args: ExecArgs, out: &Output) -> anyhow::Result<ExitCode> {
         }
     });
     match ended {
-        None => Ok(ExitCode::from(130)),
+        None => Ok(ExitCode::from(crate::output::exit::INTERRUPTED)),
         Some(Ok(report)) => Ok(ExitCode::from(report.exit)),
         Some(Err(failure @ CommandFailure::Folder { .. })) => Err(failure.into()),
         Some(Err(CommandFailure::Stopped { code, detail, backtrace, .. })) => {

@@ -33,6 +33,8 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// A limit or a policy forbids it.
     pub(crate) const REFUSED: u8 = 4;
+    /// A signal came before all was done, as a shell has it for Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// A signature, digest or manifest did not hold.
     pub(crate) const VERIFICATION_FAILED: u8 = 8;
 }

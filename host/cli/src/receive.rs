@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use martello_engine::Input;
+use martello_engine::{Input, Stop};
 use martello_ingest::dicom::{AeTitle, Callers, DicomListener, DicomSettings};
 use martello_ingest::{Spool, SpoolError, SpoolLimits};
 use martello_vocab::ByteCount;
@@ -97,43 +97,53 @@ impl Receiver {
         Input::Spool(Arc::clone(&self.spool))
     }
 
-    /// Begins to serve peers, until `stop` is set.
-    pub(crate) fn start(self, stop: &Arc<AtomicBool>, output: &Output) -> anyhow::Result<Receiving> {
+    /// Begins to serve peers, until the door is closed. When it is closed, the run ends.
+    pub(crate) fn start(self, door: Door, run: Stop, output: &Output) -> anyhow::Result<Receiving> {
         let address = self.listener.address();
-        let stop = Arc::clone(stop);
         let work = {
-            let stop = Arc::clone(&stop);
+            let door = door.clone();
             move || {
                 // Whatever ends this thread ends the run too: else objects would stay away and nobody would know.
-                let _ends = Ends(Arc::clone(&stop));
-                self.listener.serve(&stop);
+                let _ends = Ends(run);
+                self.listener.serve(&door.0);
             }
         };
         let thread = std::thread::Builder::new().name("receiver".to_owned()).spawn(work);
         let thread = thread.context("starting the thread that receives")?;
         output.note(&format!("receiving DICOM objects on {address}"));
-        Ok(Receiving { stop, thread })
+        Ok(Receiving { door, thread })
     }
 }
 
 /// Peers are being served.
 pub(crate) struct Receiving {
-    stop: Arc<AtomicBool>,
+    door: Door,
     thread: JoinHandle<()>,
 }
 
 impl Receiving {
     /// Closes the door, and waits until it is closed.
     pub(crate) fn end(self) -> anyhow::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.door.close();
         self.thread.join().map_err(|_panic| anyhow::anyhow!("the thread that receives ended in disorder"))
     }
 }
 
-struct Ends(Arc<AtomicBool>);
+struct Ends(Stop);
 
 impl Drop for Ends {
     fn drop(&mut self) {
+        self.0.complete();
+    }
+}
+
+/// Open until somebody closes it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Door(Arc<AtomicBool>);
+
+impl Door {
+    /// No peer is served any more.
+    pub(crate) fn close(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }

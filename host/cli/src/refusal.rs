@@ -64,7 +64,11 @@ const fn of_bundle(error: &ActivationError) -> Step {
         ActivationError::Bundle(_) => (exit::FAILURE, "check the path and that the file can be read"),
         ActivationError::Plan(PlanError::IdentifiedExport { .. } | PlanError::IdentifiedFindings { .. }) => (
             exit::REFUSED,
-            "put a stage with the grant `deidentify` in front in the bundle's source, and sign it again",
+            "put a stage with the grant `deidentify` and one with the grant `verify` in front in the bundle's source, and sign it again",
+        ),
+        ActivationError::Plan(PlanError::NothingToVerify { .. }) => (
+            exit::REFUSED,
+            "let the verifier take from a port of the de-identifier, which must be another component, and sign the bundle again",
         ),
         ActivationError::Plan(PlanError::UnknownSource { .. })
         | ActivationError::Accepts

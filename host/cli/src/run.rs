@@ -5,22 +5,21 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
     ActivationError, Device, DeviceConfig, FolderRun, Input, JournalError, MissingOutputs, Observer,
-    ReportLine, ReportMode, RunError, Summary, WatchMode, explain,
+    ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
 use serde::Serialize;
 
 use crate::bundle::refused;
-use crate::output::{Advice, Format, Output};
-use crate::receive::{ReceiveArgs, Receiving};
+use crate::output::{Advice, Format, Output, exit};
+use crate::receive::{Door, ReceiveArgs, Receiving};
 use crate::{places, refusal};
 
 /// Trust roots are a few kilobytes.
@@ -46,7 +45,7 @@ pub(crate) struct RunArgs {
     /// renaming them, or begins their names with a dot until then.
     #[arg(long)]
     watch: bool,
-    /// Leave file names out of the report.
+    /// Leave file names out of the report, also those of earlier runs.
     #[arg(long)]
     private_report: bool,
     /// Leave outputs that were taken away since an earlier run as they are, where something collects them. Without
@@ -99,6 +98,7 @@ struct SummaryObject {
     skipped: u64,
     restored: u64,
     missing: u64,
+    left: u64,
     bundle: String,
     output: PathBuf,
     report: PathBuf,
@@ -130,8 +130,9 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refusal::not_activated(&args.bundle, error, output)),
     };
     drop(bundle);
-    let stop = Arc::new(AtomicBool::new(false));
-    runtime.spawn(stop_on_signal(Arc::clone(&stop)));
+    let stop = Stop::default();
+    let door = Door::default();
+    runtime.spawn(stop_on_signal(stop.clone(), door.clone(), *output));
     let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let is_watched = args.watch || receiver.is_some();
     let input = match (&receiver, &args.input) {
@@ -139,7 +140,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         // The parser has seen to it that there is one.
         (None, input) => Input::Folder(input.clone().unwrap_or_default()),
     };
-    let receiving = receiver.map(|receiver| receiver.start(&stop, output)).transpose()?;
+    let receiving = receiver.map(|receiver| receiver.start(door, stop.clone(), output)).transpose()?;
     let folder_run = FolderRun {
         input,
         output: args.output.clone(),
@@ -151,7 +152,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let progress = Arc::new(Progress::new(output));
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
     let bundle_digest = active.bundle_digest().to_string();
-    let summary = runtime.block_on(folder_run.run(active, observer, Arc::clone(&stop)));
+    let summary = runtime.block_on(folder_run.run(active, observer, stop));
     let received = receiving.map_or(Ok(()), Receiving::end);
     let summary = summary.map_err(|error| with_next_step(error, folder_run.input.path()))?;
     received?;
@@ -162,13 +163,16 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         skipped: summary.skipped,
         restored: summary.restored,
         missing: summary.missing,
+        left: summary.left,
         bundle: bundle_digest,
         report: args.output.join("report.jsonl"),
         output: args.output,
         elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     output.result(|| sentence(&summary, &object), &object)?;
-    Ok(ExitCode::SUCCESS)
+    // A signal is how a watch ends.
+    let stopped_early = summary.left > 0 && !is_watched;
+    Ok(if stopped_early { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 fn sentence(summary: &Summary, object: &SummaryObject) -> String {
@@ -182,14 +186,27 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
     if summary.restored > 0 {
         text.push_str(&format!("\n{} had lost outputs, which were made again", summary.restored));
     }
-    if summary.missing > 0 {
+    if summary.failed_again > 0 {
         text.push_str(&format!(
-            "\n{} have lost outputs, which could not be made again: their inputs are gone or give something else now (--log info names them)",
-            summary.missing
+            "\n{} have lost outputs, which the device failed to make again (the log names them, with a code for `martello explain`)",
+            summary.failed_again
+        ));
+    }
+    let missing = summary.missing.saturating_sub(summary.failed_again);
+    if missing > 0 {
+        let why = if summary.left > 0 { "are gone, were not looked at" } else { "are gone" };
+        text.push_str(&format!(
+            "\n{missing} have lost outputs, which could not be made again: their inputs {why} or give something else now (--log info names them)"
         ));
     }
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
+    }
+    if summary.left > 0 {
+        text.push_str(&format!(
+            "\nstopped before all was done: {} files were not looked at or not completed; the next run goes on there",
+            summary.left
+        ));
     }
     text
 }
@@ -261,7 +278,8 @@ fn trust_root(path: &Path) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-async fn stop_on_signal(stop: Arc<AtomicBool>) {
+/// The first signal lets files at work be completed; the second breaks them off.
+async fn stop_on_signal(stop: Stop, door: Door, output: Output) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -269,12 +287,19 @@ async fn stop_on_signal(stop: Arc<AtomicBool>) {
         tracing::error!("signals cannot be received; the run ends only when it is done");
         return;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping when the files at work are complete");
-    stop.store(true, Ordering::Relaxed);
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    output.note("stopping when the files at work are complete; a second signal breaks them off");
+    door.close();
+    stop.complete();
+    next().await;
+    output.note("breaking off the files at work; the next run does them");
+    stop.abandon();
 }
 
 /// A bar on a terminal; nothing elsewhere.

@@ -117,7 +117,7 @@ pub const ALL: &[Explanation] = &[
     host(code::INPUT_TOO_LARGE, "the file is larger than 4 GiB", "split the object"),
     host(
         code::OUTPUT_UNWRITABLE,
-        "the device could not write the outputs",
+        "the device could not write the outputs, or its own copy of a large file",
         "see free space and permissions of the output folder, then run again",
     ),
     host(

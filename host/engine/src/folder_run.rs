@@ -10,13 +10,14 @@ mod input;
 mod reading;
 mod restoring;
 mod scribe;
+mod stopping;
 mod worker;
 
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use martello_ingest::{Folder, IngestError};
@@ -30,6 +31,7 @@ use crate::report::ReportLine;
 use dispatch::dispatch;
 use feeder::Feeder;
 use scribe::Scribe;
+pub use stopping::Stop;
 use worker::Worker;
 
 pub use input::Input;
@@ -90,9 +92,13 @@ pub struct Summary {
     pub skipped: u64,
     /// Inputs that were done before, and whose outputs this run made again because they were gone.
     pub restored: u64,
-    /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, or the
-    /// pipeline did not give the same files.
+    /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, the
+    /// pipeline did not give the same files, the device failed, or the run was stopped.
     pub missing: u64,
+    /// Those of `missing` at which the device failed in this run.
+    pub failed_again: u64,
+    /// Inputs that were found and not completed, or not looked at, because the run was stopped.
+    pub left: u64,
     /// All complete inputs of the output folder.
     pub all: Tally,
 }
@@ -130,7 +136,7 @@ pub enum RunError {
 }
 
 impl FolderRun {
-    /// Runs until everything is done or, when watching, until `stop` is set. Inputs at work are then completed.
+    /// Runs until everything is done or until `stop` says so.
     /// Wants a multi-threaded tokio runtime.
     ///
     /// # Errors
@@ -139,7 +145,7 @@ impl FolderRun {
         &self,
         active: Arc<Active>,
         observer: Arc<dyn Observer>,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
     ) -> Result<Summary, RunError> {
         let folder = Folder::open(self.input.path())?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
@@ -164,7 +170,13 @@ impl FolderRun {
         output.prepare(exports()).map_err(in_output)?;
         restoring::review(&journal, output.path(), self.missing)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, self.input.clone(), Arc::clone(&observer))?;
+        let scribe = Scribe::open(
+            Arc::clone(&journal),
+            &output,
+            self.input.clone(),
+            Arc::clone(&observer),
+            self.report,
+        )?;
         let scribe = std::thread::Builder::new()
             .name("scribe".to_owned())
             .spawn(move || scribe.work(from_workers))
@@ -175,7 +187,7 @@ impl FolderRun {
             folder,
             watch: self.watch,
             observer: Arc::clone(&observer),
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             at_work: Arc::clone(&at_work),
             again: self.input.again(),
         };
@@ -201,12 +213,15 @@ impl FolderRun {
         let scribed = join(scribe).await;
         // Where the scribe or the feeder fails, workers see only that a channel is closed.
         let written = scribed?;
-        fed?;
+        let unsent = fed?;
+        let worked = worked?;
         Ok(Summary {
             this_run: written.completed,
-            skipped: worked?,
+            skipped: worked.skipped,
             restored: written.restored,
             missing: journal.lost()?,
+            failed_again: worked.failed_again,
+            left: unsent + worked.left,
             all: journal.tally()?,
         })
     }

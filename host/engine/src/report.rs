@@ -3,6 +3,7 @@
 //! A line holds names, digests, counts and times, and no value out of a file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use martello_inference::Execution;
@@ -16,7 +17,7 @@ use crate::pass::StageRun;
 pub const REPORT_SCHEMA: u32 = 1;
 
 /// A line of `report.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct ReportLine {
     /// [`REPORT_SCHEMA`].
     pub schema: u32,
@@ -52,6 +53,15 @@ pub struct ReportLine {
     pub timings: Timings,
     /// Joins this line to logs and traces (W3C trace context).
     pub trace_id: String,
+}
+
+/// The input's file name may be a patient's.
+impl fmt::Debug for ReportLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ReportLine");
+        shown.field("id", &self.id).field("outcome", &self.outcome).field("code", &self.code);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// An output file.

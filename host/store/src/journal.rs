@@ -4,6 +4,7 @@
 //! them so with [`crate::place`] and commits afterwards. Kept by `a_run_that_is_killed_goes_on_where_it_was` in
 //! the end-to-end tests.
 
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -94,19 +95,34 @@ impl Outcome {
     }
 }
 
-/// A start that was counted.
+/// What the journal says of an input whose work is to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
+    /// Ids under which the device failed at this input before; what stands in quarantine under them is out of date, and
+    /// the journal has forgotten it.
+    pub superseded: Vec<String>,
+    /// The start that was counted; none where the input is complete already.
+    pub begun: Option<Begun>,
+}
+
+/// A start that was counted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Begun {
     /// How often the input was started, this start included.
     pub count: u32,
-    /// Ids under which the device failed at this input before; what stands in quarantine under them is out of date.
-    pub superseded: Vec<String>,
     /// The line of an input that was done before and whose outputs are lost.
     pub recorded: Option<String>,
 }
 
+/// A line may hold a file's name.
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
 /// An input whose work is complete.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Completed {
     /// Its id.
     pub id: String,
@@ -116,10 +132,18 @@ pub struct Completed {
     pub line: String,
 }
 
+/// A line may hold a file's name.
+impl fmt::Debug for Completed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Completed");
+        shown.field("id", &self.id).field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}
+
 /// How many inputs ended how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Inputs whose outputs are there.
+    /// Inputs that are done, those among them whose outputs were lost since.
     pub done: u64,
     /// Inputs in quarantine.
     pub quarantined: u64,
@@ -288,21 +312,25 @@ impl Journal {
             .map_err(|source| self.failed(source))
     }
 
-    /// Counts a start of this input; none where it is complete already. Where the device failed at it before, that is
+    /// Counts a start of this input, unless it is complete already. Where the device failed at it before, that is
     /// forgotten, and its starts are counted anew.
+    ///
+    /// Where the device did not even learn its content, its name alone says that it is the same: mending a file's rights
+    /// changes its time of change.
     ///
     /// # Errors
     /// The database fails.
-    pub fn start(&self, input: &Started<'_>) -> Result<Option<Start>, JournalError> {
+    pub fn start(&self, input: &Started<'_>) -> Result<Start, JournalError> {
         let mut marks = lock(&self.marks);
         let digest = input.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let (length, changed) = (signed(input.fingerprint.0), input.fingerprint.1);
-        let mut work = || -> rusqlite::Result<Option<Start>> {
+        let mut work = || -> rusqlite::Result<Start> {
             // Immediate: a transaction that begins by reading may not wait for the scribe's when it comes to write.
             let transaction = marks.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let superseded = transaction
                 .prepare_cached(
-                    "DELETE FROM input WHERE again AND (id = ?1 OR (name = ?2 AND length = ?3 AND changed = ?4))
+                    "DELETE FROM input WHERE again
+                       AND (id = ?1 OR (name = ?2 AND (digest = '' OR (length = ?3 AND changed = ?4))))
                      RETURNING id",
                 )?
                 .query_map(params![input.id, input.name, length, changed], |row| row.get(0))?
@@ -318,7 +346,7 @@ impl Journal {
                     Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?, row.get(2)?))
                 })?;
             transaction.commit()?;
-            Ok((!complete).then_some(Start { count, superseded, recorded }))
+            Ok(Start { superseded, begun: (!complete).then_some(Begun { count, recorded }) })
         };
         work().map_err(|source| self.failed(source))
     }

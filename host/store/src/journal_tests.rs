@@ -15,8 +15,18 @@ fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
     Started { id, name, digest: Some(Digest::of(name.as_bytes())), fingerprint: (3, 7) }
 }
 
-fn first(count: u32) -> Option<Start> {
-    Some(Start { count, superseded: Vec::new(), recorded: None })
+fn first(count: u32) -> Start {
+    Start { superseded: Vec::new(), begun: Some(Begun { count, recorded: None }) }
+}
+
+/// An input that is complete already.
+fn complete() -> Start {
+    Start { superseded: Vec::new(), begun: None }
+}
+
+/// The first start of an input at which the device failed under this id.
+fn instead_of(id: &str) -> Start {
+    Start { superseded: vec![id.to_owned()], ..first(1) }
 }
 
 fn completed(id: &str, outcome: Outcome) -> Completed {
@@ -47,7 +57,7 @@ fn what_was_completed_is_known_after_opening_again_and_not_done_twice() {
     assert!(!journal.is_complete("b", (3, 8)).unwrap());
     assert!(!journal.is_complete("b", (4, 7)).unwrap());
     assert!(!journal.is_complete("a", (3, 7)).unwrap());
-    assert_eq!(journal.start(&started("2", "b")).unwrap(), None);
+    assert_eq!(journal.start(&started("2", "b")).unwrap(), complete());
     assert_eq!(journal.start(&started("1", "a")).unwrap(), first(2), "the first start was cut off");
     journal.complete(&[completed("1", Outcome::Done), completed("2", Outcome::Done)]).unwrap();
     assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
@@ -85,15 +95,14 @@ fn a_complete_input_that_was_touched_is_known_by_its_content_and_then_again_with
     journal.complete(&[completed("1", Outcome::Done)]).unwrap();
     let touched = Started { fingerprint: (3, 9), ..started("1", "a") };
     assert!(!journal.is_complete("a", touched.fingerprint).unwrap());
-    assert_eq!(journal.start(&touched).unwrap(), None);
+    assert_eq!(journal.start(&touched).unwrap(), complete());
     assert!(journal.is_complete("a", touched.fingerprint).unwrap());
     assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
     // The same of one at which the device failed.
     journal.start(&started("2", "b")).unwrap();
     journal.complete(&[completed("2", Outcome::DeviceFailed)]).unwrap();
     let touched = Started { fingerprint: (3, 9), ..started("2", "b") };
-    let superseded = vec!["2".to_owned()];
-    assert_eq!(journal.start(&touched).unwrap(), Some(Start { count: 1, superseded, recorded: None }));
+    assert_eq!(journal.start(&touched).unwrap(), instead_of("2"));
 }
 
 #[test]
@@ -108,21 +117,49 @@ fn an_input_at_which_the_device_failed_is_started_anew_and_its_line_gives_way() 
     assert!(!journal.is_complete("a", (3, 7)).unwrap());
     assert_eq!(journal.starts("unread").unwrap(), 0);
     // Read now, the host failed at it.
-    let superseded = vec!["unread".to_owned()];
-    assert_eq!(
-        journal.start(&started("1", "a")).unwrap(),
-        Some(Start { count: 1, superseded, recorded: None })
-    );
+    assert_eq!(journal.start(&started("1", "a")).unwrap(), instead_of("unread"));
     journal.complete(&[completed("1", Outcome::DeviceFailed)]).unwrap();
-    let superseded = vec!["1".to_owned()];
-    assert_eq!(
-        journal.start(&started("1", "a")).unwrap(),
-        Some(Start { count: 1, superseded, recorded: None })
-    );
+    assert_eq!(journal.start(&started("1", "a")).unwrap(), instead_of("1"));
     assert_eq!(journal.starts("1").unwrap(), 1);
     journal.complete(&[completed("1", Outcome::Done)]).unwrap();
     assert!(journal.is_complete("a", (3, 7)).unwrap());
     assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+}
+
+#[test]
+fn an_input_that_could_not_be_read_gives_way_to_the_next_of_its_name_whatever_its_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    let unread = |id, changed| Started { digest: None, fingerprint: (3, changed), ..started(id, "a") };
+    let fail = |id| journal.complete(&[completed(id, Outcome::DeviceFailed)]).unwrap();
+    journal.start(&unread("unread", 7)).unwrap();
+    fail("unread");
+    // Its rights are mended, not enough, and then enough.
+    assert_eq!(journal.start(&unread("still unread", 8)).unwrap(), instead_of("unread"));
+    fail("still unread");
+    let read = Started { fingerprint: (3, 9), ..started("1", "a") };
+    assert_eq!(journal.start(&read).unwrap(), instead_of("still unread"));
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    assert_eq!(lines(&journal), [r#"{"id":"1"}"#]);
+    // One that was done before it could not be read.
+    journal.start(&unread("unread again", 10)).unwrap();
+    fail("unread again");
+    let mended = Started { fingerprint: (3, 11), ..started("1", "a") };
+    assert_eq!(journal.start(&mended).unwrap(), Start { begun: None, ..instead_of("unread again") });
+    // One that was read, and another content of its name since: both stay, each with what became of it.
+    journal.start(&started("2", "b")).unwrap();
+    fail("2");
+    let other = Started { fingerprint: (4, 8), ..started("3", "b") };
+    assert_eq!(journal.start(&other).unwrap(), first(1));
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
+}
+
+#[test]
+fn what_holds_a_line_does_not_show_it() {
+    let completed = Completed { line: r#"{"input":"zzmark"}"#.to_owned(), ..completed("1", Outcome::Done) };
+    let begun = Begun { count: 1, recorded: Some(completed.line.clone()) };
+    let shown = format!("{completed:?} {:?}", Start { begun: Some(begun), ..complete() });
+    assert!(!shown.contains("zzmark") && shown.contains("Done"), "{shown}");
 }
 
 #[test]
@@ -264,12 +301,12 @@ fn an_input_whose_outputs_are_lost_is_begun_again_and_keeps_its_place_in_the_rep
     assert!(journal.is_complete("b", (3, 7)).unwrap());
     assert_eq!(journal.tally().unwrap(), Tally { done: 2, quarantined: 1 });
     assert_eq!(journal.starts("1").unwrap(), 0);
-    let start = journal.start(&started("1", "a")).unwrap().unwrap();
+    let start = journal.start(&started("1", "a")).unwrap().begun.unwrap();
     assert_eq!((start.count, start.recorded.as_deref()), (1, Some(r#"{"id":"1"}"#)));
     let line = r#"{"id":"1","again":true}"#.to_owned();
     journal.complete(&[Completed { line: line.clone(), ..completed("1", Outcome::Done) }]).unwrap();
     assert!(journal.is_complete("a", (3, 7)).unwrap());
-    assert_eq!((journal.lost().unwrap(), journal.start(&started("1", "a")).unwrap()), (0, None));
+    assert_eq!((journal.lost().unwrap(), journal.start(&started("1", "a")).unwrap()), (0, complete()));
     assert_eq!(lines(&journal), [&line, r#"{"id":"2"}"#, r#"{"id":"3"}"#]);
 }
 
@@ -281,7 +318,7 @@ fn starts_of_an_input_whose_outputs_are_lost_are_counted_over_reviews_and_it_is_
     journal.complete(&[completed("1", Outcome::Done)]).unwrap();
     for count in 1..=2 {
         assert_eq!(journal.review(|_, _| false).unwrap(), 1);
-        assert_eq!(journal.start(&started("1", "a")).unwrap().unwrap().count, count);
+        assert_eq!(journal.start(&started("1", "a")).unwrap().begun.unwrap().count, count);
         assert_eq!(journal.starts("1").unwrap(), count);
     }
     journal.take_back("1").unwrap();

@@ -9,4 +9,6 @@ mod journal;
 pub mod place;
 mod tables;
 
-pub use journal::{Binding, Completed, Journal, JournalError, Look, Outcome, Remains, Start, Started, Tally};
+pub use journal::{
+    Begun, Binding, Completed, Journal, JournalError, Look, Outcome, Remains, Start, Started, Tally,
+};

@@ -15,8 +15,19 @@ use super::scribe::LARGEST_BATCH;
 use super::worker::{Handled, Worker};
 use super::{RunError, WAITING_FOR_SCRIBE};
 
-/// Works on what the feeder finds, at most `concurrency` at a time, and returns how many were complete before. After
-/// an error nothing more is begun, and what is at work is awaited.
+/// What became of inputs that did not reach the scribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Worked {
+    /// Inputs that were complete before.
+    pub(super) skipped: u64,
+    /// Inputs that were not completed because the run is stopped.
+    pub(super) left: u64,
+    /// Inputs at which the device failed while their lost outputs were made again.
+    pub(super) failed_again: u64,
+}
+
+/// Works on what the feeder finds, at most `concurrency` at a time. After an error nothing more is begun, and what is
+/// at work is awaited; where the run is abandoned, it is broken off.
 ///
 /// A file may be told of again while it is at work: its writer closed it twice, or the folder was scanned again. The
 /// second look waits until the first has been committed, so that the journal knows what it is about.
@@ -25,14 +36,15 @@ pub(super) async fn dispatch(
     mut found: mpsc::Receiver<Found>,
     concurrency: NonZero<usize>,
     count: &AtomicUsize,
-) -> Result<u64, RunError> {
+) -> Result<Worked, RunError> {
     let most = concurrency.get() + WAITING_FOR_SCRIBE + LARGEST_BATCH;
     // Each path at work sends its release once, so that the channel has room for all of them.
     let (release, mut released) = mpsc::channel(most);
     let mut at_work = AtWork::default();
     let mut tasks: JoinSet<Result<Handled, RunError>> = JoinSet::new();
-    let mut skipped = 0;
+    let mut worked = Worked::default();
     let mut failed = None;
+    let mut abandoned = false;
     loop {
         let room = tasks.len() < concurrency.get() && at_work.paths.len() < most && failed.is_none();
         if room && let Some(input) = at_work.next() {
@@ -48,13 +60,22 @@ pub(super) async fn dispatch(
         }
         tokio::select! {
             Some(path) = released.recv() => at_work.release(&path),
-            Some(ended) = tasks.join_next() => match handled(ended) {
-                Ok(handled) => skipped += u64::from(handled == Handled::Before),
+            Some(joined) = tasks.join_next() => match handled(joined) {
+                Ok(Handled::Now | Handled::Left) => {}
+                Ok(Handled::Before) => worked.skipped += 1,
+                Ok(Handled::Stopped) => worked.left += 1,
+                Ok(Handled::FailedAgain) => worked.failed_again += 1,
                 Err(error) => drop(failed.get_or_insert(error)),
             },
             // Nothing is found in a quiet folder; the end of the scribe is not to wait for that.
             () = worker.to_scribe.closed(), if failed.is_none() => failed = Some(RunError::Worker),
-            input = found.recv(), if room => match input {
+            // Each ticket takes its start back. What is begun from now on sees by itself that the run is stopped.
+            () = worker.stop.abandoned(), if !abandoned => {
+                abandoned = true;
+                tasks.abort_all();
+            },
+            // A channel that has ended is ready without end.
+            input = found.recv(), if room && !ended => match input {
                 Some(input) => if at_work.add(input).is_some() { worker.observer.completed(None) },
                 None => found.close(),
             },
@@ -64,15 +85,18 @@ pub(super) async fn dispatch(
             found.close();
         }
     }
-    failed.map_or(Ok(skipped), Err)
+    failed.map_or(Ok(worked), Err)
 }
 
-fn handled(ended: Result<Result<Handled, RunError>, JoinError>) -> Result<Handled, RunError> {
-    ended.map_err(|_panic| RunError::Worker)?
+fn handled(joined: Result<Result<Handled, RunError>, JoinError>) -> Result<Handled, RunError> {
+    match joined {
+        Err(error) if error.is_cancelled() => Ok(Handled::Stopped),
+        joined => joined.map_err(|_panic| RunError::Worker)?,
+    }
 }
 
 /// Files at work, and what waits for them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct AtWork {
     /// Beside each file, what was found of it since.
     paths: HashMap<PathBuf, Option<Found>>,

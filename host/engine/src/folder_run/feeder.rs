@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use martello_ingest::{Event, Folder, Found, Watch};
 use tokio::sync::mpsc;
 
-use super::{Observer, RunError, WatchMode};
+use super::{Observer, RunError, Stop, WatchMode};
 
 /// How long a file that was found, not announced, must be quiet before it counts as written.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ pub(super) struct Feeder {
     pub(super) folder: Folder,
     pub(super) watch: WatchMode,
     pub(super) observer: Arc<dyn Observer>,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
     /// How many inputs are at work.
     pub(super) at_work: Arc<AtomicUsize>,
     /// After how long a folder in which nothing waits is scanned again, where what is left in it is to be tried again.
@@ -32,7 +32,8 @@ pub(super) struct Feeder {
 }
 
 impl Feeder {
-    pub(super) fn work(&self, to_workers: &mpsc::Sender<Found>) -> Result<(), RunError> {
+    /// Sends what is found, and returns how many inputs were found and not sent because the run is stopped.
+    pub(super) fn work(&self, to_workers: &mpsc::Sender<Found>) -> Result<u64, RunError> {
         // The watch begins before the scan, so that nothing falls between the two.
         let mut watch = match self.watch {
             WatchMode::Watch => Some(Watch::begin(&self.folder)?),
@@ -46,20 +47,21 @@ impl Feeder {
             // A closed channel means that the run ends; the loop sees it at its next turn.
             to_workers.blocking_send(found).is_ok()
         };
-        for found in self.folder.scan()? {
-            if self.stopped() {
-                return Ok(());
-            }
+        let mut scanned = self.folder.scan()?.into_iter();
+        while !self.stop.is_asked()
+            && let Some(found) = scanned.next()
+        {
             if watch.is_some() && !found.is_settled(SystemTime::now(), SETTLED_AFTER) {
                 unsettled.add(found);
             } else if !send(found) {
-                return Ok(());
+                return Ok(0);
             }
         }
-        let Some(watch) = &mut watch else { return Ok(()) };
+        let left = scanned.len() as u64;
+        let Some(watch) = &mut watch else { return Ok(left) };
         let mut quiet = Quiet::default();
         let mut scanned = Instant::now();
-        while !self.stopped() && !to_workers.is_closed() {
+        while !self.stop.is_asked() && !to_workers.is_closed() {
             let turn = if unsettled.0.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
             let mut ready = Vec::new();
             for event in watch.wait(turn)? {
@@ -83,19 +85,15 @@ impl Feeder {
                 ready = self.folder.scan()?;
             }
             if !ready.into_iter().all(&mut send) {
-                return Ok(());
+                return Ok(0);
             }
         }
-        Ok(())
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        Ok(left + unsettled.0.len() as u64)
     }
 }
 
 /// Files that may still be written to, each once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Unsettled(BTreeMap<PathBuf, Found>);
 
 impl Unsettled {
@@ -138,13 +136,13 @@ mod tests {
     fn what_is_left_in_a_folder_where_nothing_waits_is_told_of_again_where_that_is_wanted() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("left"), "1").unwrap();
-        let stop = Arc::<AtomicBool>::default();
+        let stop = Stop::default();
         let (to_workers, mut found) = mpsc::channel(1);
         let feeder = Feeder {
             folder: Folder::open(root.path()).unwrap(),
             watch: WatchMode::Watch,
             observer: Arc::new(Silent),
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             at_work: Arc::default(),
             again: Some(Duration::ZERO),
         };
@@ -162,7 +160,7 @@ mod tests {
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        stop.complete();
         drop(found);
         feeder.join().unwrap();
     }
@@ -179,12 +177,12 @@ mod tests {
     fn a_file_that_is_being_written_when_the_watch_begins_is_told_of_once_and_when_it_is_whole() {
         let root = tempfile::tempdir().unwrap();
         let file = std::fs::File::create(root.path().join("a")).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Stop::default();
         let feeder = Feeder {
             folder: Folder::open(root.path()).unwrap(),
             watch: WatchMode::Watch,
             observer: Arc::new(Silent),
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             at_work: Arc::default(),
             again: None,
         };
@@ -200,7 +198,7 @@ mod tests {
         let found = next(Duration::from_secs(30)).unwrap();
         assert_eq!((found.name.as_str(), found.length), ("a", 5));
         assert_eq!(next(SETTLED_AFTER + Duration::from_secs(1)), None, "it was told of already");
-        stop.store(true, Ordering::Relaxed);
+        stop.complete();
         feeder.join().unwrap().unwrap();
     }
 

@@ -6,17 +6,33 @@ use std::path::Path;
 use bytes::Bytes;
 use martello_ingest::Found;
 use martello_runtime::Payload;
-use martello_vocab::{Digest, Hasher};
+use martello_vocab::{Code, Digest, Hasher, code};
 
 /// Inputs up to this many bytes are held in memory while they are worked on; larger ones in an unnamed file.
 const HELD_IN_MEMORY: u64 = 32 << 20;
 /// The largest input that a device takes: a long multi-frame acquisition.
 pub(super) const LARGEST_INPUT: u64 = 4 << 30;
 
+#[derive(Debug)]
 pub(super) enum ReadError {
     Gone,
     TooLarge,
+    /// The input itself.
     Unreadable(io::Error),
+    /// The device's own copy of it.
+    Spool(io::Error),
+}
+
+impl ReadError {
+    /// The reason code of an input that could not be read.
+    pub(super) fn code(&self) -> Code {
+        Code::of(match self {
+            Self::Gone | Self::Unreadable(_) => code::INPUT_UNREADABLE,
+            Self::TooLarge => code::INPUT_TOO_LARGE,
+            // An operator who reads of the input would look after the wrong folder.
+            Self::Spool(_) => code::OUTPUT_UNWRITABLE,
+        })
+    }
 }
 
 /// Reads and hashes an input; a large one is copied into `spool`, which must be a folder of the device's own: the copy
@@ -40,7 +56,7 @@ pub(super) fn read_input(found: &Found, spool: &Path) -> Result<(Payload, Digest
         let digest = Digest::of(&bytes);
         return Ok((Payload::memory(MEDIA_TYPE, Bytes::from(bytes)), digest));
     }
-    let mut copy = tempfile::tempfile_in(spool).map_err(ReadError::Unreadable)?;
+    let mut copy = tempfile::tempfile_in(spool).map_err(ReadError::Spool)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; 1 << 20];
     let mut copied = 0_u64;
@@ -52,9 +68,9 @@ pub(super) fn read_input(found: &Found, spool: &Path) -> Result<(Payload, Digest
             return Err(ReadError::TooLarge);
         }
         hasher.update(bytes);
-        copy.write_all(bytes).map_err(ReadError::Unreadable)?;
+        copy.write_all(bytes).map_err(ReadError::Spool)?;
     }
-    let payload = Payload::file(MEDIA_TYPE, copy).map_err(ReadError::Unreadable)?;
+    let payload = Payload::file(MEDIA_TYPE, copy).map_err(ReadError::Spool)?;
     Ok((payload, hasher.finish()))
 }
 

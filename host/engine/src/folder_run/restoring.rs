@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use martello_store::{Journal, JournalError, Look};
-use martello_vocab::{Digest, Hasher};
+use martello_vocab::{Code, Digest, Hasher, code};
 use serde::Deserialize;
 
 use super::MissingOutputs;
@@ -22,7 +22,10 @@ pub(super) fn review(journal: &Journal, output: &Path, missing: MissingOutputs) 
         MissingOutputs::Restore => Recorded::of(line).is_none_or(|recorded| recorded.is_there(output, look)),
     })?;
     if lost > 0 {
-        tracing::warn!(inputs = lost, "outputs of inputs that were done are gone or cut, and are made again");
+        tracing::warn!(
+            inputs = lost,
+            "outputs of inputs that were done are gone or cut; they are made again where their inputs are found"
+        );
     }
     Ok(())
 }
@@ -51,6 +54,8 @@ pub(super) enum Again {
     Changed,
     /// The input is refused now, or its outputs stand in other places.
     Otherwise,
+    /// There are none, and that says nothing of the input: the device failed, or was ended at it too often.
+    Failed,
 }
 
 impl Recorded {
@@ -70,7 +75,10 @@ impl Recorded {
         let before = self.outputs.iter().map(|file| (file.path.as_str(), file.digest));
         let now = line.outputs.iter().map(|file| (file.path.as_str(), file.digest));
         let places = |(path, _)| path;
-        if line.code.is_some() || !before.clone().map(places).eq(now.clone().map(places)) {
+        let failed = |code: &Code| code.is_of_the_device() || code.as_str() == code::INPUT_CRASHES_HOST;
+        if line.code.as_ref().is_some_and(failed) {
+            Again::Failed
+        } else if line.code.is_some() || !before.clone().map(places).eq(now.clone().map(places)) {
             Again::Otherwise
         } else if before.eq(now) {
             Again::Same
@@ -171,6 +179,8 @@ mod tests {
                 trace_id: String::new(),
             }
         };
+        let named = ReportLine { input: Some("zzmark.dcm".to_owned()), ..line(&[], None) };
+        assert!(!format!("{named:?}").contains("zzmark"), "{named:?}");
         let before = recorded(&[("a", b"1", Some(1)), ("b", b"2", None)]);
         assert_eq!(before.compare(&line(&[("a", b"1"), ("b", b"2")], None)), Again::Same);
         assert_eq!(before.compare(&line(&[("a", b"1"), ("b", b"3")], None)), Again::Changed);
@@ -181,6 +191,9 @@ mod tests {
             (&[("a", b"1"), ("b", b"2")], Some("malformed")),
         ] {
             assert_eq!(before.compare(&line(files, code)), Again::Otherwise, "{files:?} {code:?}");
+        }
+        for code in Code::OF_THE_DEVICE.into_iter().chain([code::INPUT_CRASHES_HOST]) {
+            assert_eq!(before.compare(&line(&[("a", b"1")], Some(code))), Again::Failed, "{code}");
         }
     }
 

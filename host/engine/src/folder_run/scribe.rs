@@ -1,23 +1,33 @@
 //! The one that makes complete inputs durable and then says so.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use martello_ingest::Found;
 use martello_store::place::{self, Staged};
 use martello_store::{Completed, Journal, Outcome, Tally};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::dispatch::Ticket;
 use super::restoring::Again;
-use super::{Input, Observer, RunError};
+use super::{Input, Observer, ReportMode, RunError};
 use crate::outputs::OutputFolder;
 use crate::report::ReportLine;
 
 /// Inputs that are made durable together at most.
 pub(super) const LARGEST_BATCH: usize = 32;
+
+/// What workers tell the scribe.
+pub(super) enum ForScribe {
+    /// An input is complete.
+    Finished(Finished),
+    /// The journal has forgotten inputs at which the device failed, and the report still holds their lines.
+    LinesGone,
+}
 
 /// A complete input on its way to the scribe.
 pub(super) struct Finished {
@@ -29,12 +39,9 @@ pub(super) struct Finished {
 }
 
 /// What the report says already of an input that is completed now.
-#[derive(Debug)]
 pub(super) enum Before {
     /// Nothing.
     Nothing,
-    /// That the device failed at it.
-    DeviceFailed,
     /// That it is done, in this line; its outputs were lost.
     Lost { line: String, again: Again },
 }
@@ -56,6 +63,7 @@ pub(super) struct Scribe {
     output: PathBuf,
     input: Input,
     observer: Arc<dyn Observer>,
+    mode: ReportMode,
     /// Whether the report holds lines that are out of date.
     stale: bool,
 }
@@ -67,38 +75,43 @@ impl Scribe {
         output: &OutputFolder,
         input: Input,
         observer: Arc<dyn Observer>,
+        mode: ReportMode,
     ) -> Result<Self, RunError> {
         let report_path = output.report();
-        let report = make_report(&journal, &report_path)?;
+        let report = make_report(&journal, &report_path, mode)?;
         let output = output.path().to_owned();
-        Ok(Self { journal, report, report_path, output, input, observer, stale: false })
+        Ok(Self { journal, report, report_path, output, input, observer, mode, stale: false })
     }
 
     /// Commits what workers send until the last of them is gone, and returns how many inputs ended how.
     ///
     /// Where an input has a new line, the old one stands before it in the report until the end of the run.
-    pub(super) fn work(mut self, mut from_workers: mpsc::Receiver<Finished>) -> Result<Written, RunError> {
+    pub(super) fn work(mut self, mut from_workers: mpsc::Receiver<ForScribe>) -> Result<Written, RunError> {
         let mut batch = Vec::with_capacity(LARGEST_BATCH);
         let mut written = Written::default();
         while from_workers.blocking_recv_many(&mut batch, LARGEST_BATCH) > 0 {
             self.commit(batch.drain(..), &mut written)?;
         }
         if self.stale {
-            make_report(&self.journal, &self.report_path)?;
+            make_report(&self.journal, &self.report_path, self.mode)?;
         }
         Ok(written)
     }
 
     fn commit(
         &mut self,
-        batch: impl Iterator<Item = Finished>,
+        batch: impl Iterator<Item = ForScribe>,
         written: &mut Written,
     ) -> Result<(), RunError> {
         let mut text = String::new();
         let mut files = Vec::new();
         let mut completed = Vec::new();
         let mut ended = Vec::new();
-        for finished in batch {
+        for told in batch {
+            let ForScribe::Finished(finished) = told else {
+                self.stale = true;
+                continue;
+            };
             files.extend(finished.staged);
             let new_line = serde_json::to_string(&finished.line)
                 .map_err(|error| RunError::Report { path: self.report_path.clone(), source: error.into() })?;
@@ -115,7 +128,7 @@ impl Scribe {
             let line = match finished.before {
                 Before::Lost { line, again: Again::Same } => line,
                 before => {
-                    self.stale |= !matches!(before, Before::Nothing);
+                    self.stale |= matches!(before, Before::Lost { .. });
                     text.push_str(&new_line);
                     text.push('\n');
                     new_line
@@ -142,10 +155,23 @@ impl Scribe {
 }
 
 /// Makes the report new from the journal, and opens it to be written on.
-fn make_report(journal: &Journal, path: &Path) -> Result<File, RunError> {
+fn make_report(journal: &Journal, path: &Path, mode: ReportMode) -> Result<File, RunError> {
     let in_report = |source| RunError::Report { path: path.to_owned(), source };
     let mut fresh = place::stage(path, 0o640).map_err(in_report)?;
-    journal.lines(|line| writeln!(fresh, "{line}").map_err(in_report))?;
+    journal.lines(|line| {
+        match mode {
+            ReportMode::Named => writeln!(fresh, "{line}"),
+            ReportMode::Private => without_name(line).and_then(|line| writeln!(fresh, "{line}")),
+        }
+        .map_err(in_report)
+    })?;
     place::settle(vec![fresh.written()]).map_err(in_report)?;
     File::options().append(true).open(path).map_err(in_report)
+}
+
+/// A line of the report without the input's file name, which a run with names has recorded.
+fn without_name(line: &str) -> io::Result<Cow<'_, str>> {
+    let mut fields: serde_json::Map<String, Value> = serde_json::from_str(line)?;
+    // The order of the others changes, which is no matter in JSON.
+    Ok(if fields.remove("input").is_some() { serde_json::to_string(&fields)?.into() } else { line.into() })
 }

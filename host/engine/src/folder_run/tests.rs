@@ -9,6 +9,8 @@ use martello_store::{Remains, Started};
 use martello_vocab::code;
 use serde_json::Value;
 
+use super::dispatch::Worked;
+use super::scribe::ForScribe;
 use super::*;
 use crate::activation::{Device, DeviceConfig, bundle_of_nothing};
 
@@ -23,6 +25,8 @@ struct Bench {
     folder: tempfile::TempDir,
     active: Arc<Active>,
     missing: MissingOutputs,
+    report: ReportMode,
+    stop: Stop,
 }
 
 /// A bundle that is active under the key of this state folder.
@@ -38,7 +42,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("in")).unwrap();
         let active = active(&folder.path().join("state"));
-        Self { folder, active, missing: MissingOutputs::Restore }
+        let (missing, report) = (MissingOutputs::Restore, ReportMode::Named);
+        Self { folder, active, missing, report, stop: Stop::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -61,11 +66,11 @@ impl Bench {
             input,
             output: output.to_owned(),
             watch: WatchMode::Once,
-            report: ReportMode::Named,
+            report: self.report,
             concurrency: NonZero::new(2).unwrap(),
             missing: self.missing,
         };
-        on_threads(run.run(Arc::clone(&self.active), Arc::new(Silent), Arc::default()))
+        on_threads(run.run(Arc::clone(&self.active), Arc::new(Silent), self.stop.clone()))
     }
 
     fn run(&self) -> Result<Summary, RunError> {
@@ -97,7 +102,7 @@ impl Bench {
     }
 
     /// A worker of its own over these findings, as a feeder would send them.
-    fn dispatch(&self, found: Vec<Found>, scribe_fails: bool) -> (Result<u64, RunError>, Arc<Journal>) {
+    fn dispatch(&self, found: Vec<Found>, scribe_fails: bool) -> (Result<Worked, RunError>, Arc<Journal>) {
         let output = OutputFolder::at(&self.path("out")).unwrap();
         output.make().unwrap();
         self.dispatch_to(output, Input::Folder(self.path("in")), found, scribe_fails)
@@ -109,11 +114,13 @@ impl Bench {
         input: Input,
         found: Vec<Found>,
         scribe_fails: bool,
-    ) -> (Result<u64, RunError>, Arc<Journal>) {
+    ) -> (Result<Worked, RunError>, Arc<Journal>) {
         output.prepare(std::iter::empty()).unwrap();
         let journal = Arc::new(self.journal());
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe = Scribe::open(Arc::clone(&journal), &output, input.clone(), Arc::new(Silent)).unwrap();
+        let scribe =
+            Scribe::open(Arc::clone(&journal), &output, input.clone(), Arc::new(Silent), self.report)
+                .unwrap();
         let worker = Worker {
             active: Arc::clone(&self.active),
             journal: Arc::clone(&journal),
@@ -122,7 +129,7 @@ impl Bench {
             report: ReportMode::Named,
             to_scribe,
             observer: Arc::new(Silent),
-            stop: Arc::default(),
+            stop: Stop::default(),
             turns: Arc::default(),
         };
         let scribe = std::thread::spawn(move || {
@@ -153,7 +160,7 @@ fn a_file_that_is_found_again_while_it_is_at_work_is_done_once() {
     let found = bench.input("a.dcm", "content");
     let (worked, journal) = bench.dispatch(vec![found.clone(), found.clone(), found.clone(), found], false);
     // Those in between are out of date by the last one, and that one finds the first complete.
-    let skipped = worked.unwrap();
+    let skipped = worked.unwrap().skipped;
     assert!((1..=3).contains(&skipped), "{skipped}");
     assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
     assert_eq!(bench.lines().len(), 1);
@@ -164,9 +171,9 @@ fn a_file_that_was_changed_while_it_was_at_work_is_worked_on_again() {
     let bench = Bench::new();
     let first = bench.input("a.dcm", "half");
     let (worked, _) = bench.dispatch(vec![first.clone()], false);
-    assert_eq!(worked.unwrap(), 0);
+    assert_eq!(worked.unwrap().skipped, 0);
     let (worked, journal) = bench.dispatch(vec![first, bench.input("a.dcm", "half and half")], false);
-    assert_eq!(worked.unwrap(), 1);
+    assert_eq!(worked.unwrap().skipped, 1);
     assert_eq!(journal.tally().unwrap().done, 2);
 }
 
@@ -177,7 +184,7 @@ fn an_input_that_is_complete_is_not_read_again() {
     bench.run().unwrap();
     // Whoever would read it would find it gone, and not count it.
     fs::remove_file(&found.path).unwrap();
-    assert_eq!(bench.dispatch(vec![found], false).0.unwrap(), 1);
+    assert_eq!(bench.dispatch(vec![found], false).0.unwrap().skipped, 1);
 }
 
 #[test]
@@ -281,16 +288,70 @@ fn an_input_that_cannot_be_read_is_tried_again_by_the_next_run() {
     fs::remove_file(&found.path).unwrap();
     fs::create_dir(&found.path).unwrap();
     let (worked, journal) = bench.dispatch(vec![found.clone()], false);
-    assert_eq!(worked.unwrap(), 0);
+    assert_eq!(worked.unwrap().skipped, 0);
     assert_eq!(journal.tally().unwrap(), Tally { done: 0, quarantined: 1 });
     drop(journal);
     assert_eq!(bench.lines()[0]["code"], code::INPUT_UNREADABLE);
     fs::remove_dir(&found.path).unwrap();
-    // One that comes back as it was, as after a fault of the disk.
-    bench.input("a.dcm", "content");
-    let (worked, journal) = bench.dispatch(vec![found], false);
-    assert_eq!(worked.unwrap(), 0);
+    let mended = bench.input("a.dcm", "content");
+    assert_ne!(mended.changed, found.changed);
+    let done = |bench: &Bench| {
+        let lines = bench.lines();
+        let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["done"]);
+        assert_eq!(fs::read_dir(bench.path("out/quarantine")).unwrap().count(), 0);
+    };
+    let (worked, journal) = bench.dispatch(vec![mended.clone()], false);
+    assert_eq!(worked.unwrap().skipped, 0);
     assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+    drop(journal);
+    done(&bench);
+    // It is done, cannot be read for a while, and is what it was.
+    fs::remove_file(&mended.path).unwrap();
+    fs::create_dir(&mended.path).unwrap();
+    let (_, journal) = bench.dispatch(vec![Found { changed: mended.changed + 1, ..mended.clone() }], false);
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 1 });
+    drop(journal);
+    fs::remove_dir(&mended.path).unwrap();
+    let (worked, journal) = bench.dispatch(vec![bench.input("a.dcm", "content")], false);
+    assert_eq!(worked.unwrap().skipped, 1);
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
+    drop(journal);
+    done(&bench);
+}
+
+#[test]
+fn a_file_whose_rights_are_mended_is_seen_as_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let found = bench.input("a.dcm", "content");
+    // Times of change are as fine as the kernel's tick.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::set_permissions(&found.path, fs::Permissions::from_mode(0o600)).unwrap();
+    let mended = Folder::open(&bench.path("in")).unwrap().look_at(&found.path).unwrap();
+    assert_ne!(mended.changed, found.changed);
+}
+
+#[test]
+fn a_private_report_leaves_out_names_that_an_earlier_run_recorded() {
+    let mut bench = Bench::new();
+    bench.input("zzmark.dcm", "content");
+    bench.run().unwrap();
+    let named = bench.lines();
+    assert_eq!(named[0]["input"], "zzmark.dcm");
+    bench.report = ReportMode::Private;
+    bench.input("zzmark-too.dcm", "content");
+    bench.run().unwrap();
+    let text = fs::read_to_string(bench.path("out/report.jsonl")).unwrap();
+    assert!(!text.contains("zzmark"), "{text}");
+    let mut expected = named[0].clone();
+    expected.as_object_mut().unwrap().remove("input");
+    assert_eq!(bench.lines()[0], expected);
+    // Which names a run recorded, it may show again.
+    bench.report = ReportMode::Named;
+    bench.run().unwrap();
+    assert_eq!(bench.lines()[0], named[0]);
+    assert!(bench.lines()[1].get("input").is_none());
 }
 
 #[test]
@@ -325,7 +386,7 @@ fn a_quiet_watch_ends_when_the_scribe_does() {
         report: ReportMode::Named,
         to_scribe,
         observer: Arc::new(Silent),
-        stop: Arc::default(),
+        stop: Stop::default(),
         turns: Arc::default(),
     };
     drop(from_workers);
@@ -338,6 +399,108 @@ fn a_quiet_watch_ends_when_the_scribe_does() {
     });
     assert!(matches!(ended, Ok(Err(RunError::Worker))), "{ended:?}");
     assert!(feeder.is_closed());
+}
+
+/// A worker whose scribe takes `room` inputs and completes none, and what it would have told the scribe.
+fn worker_alone(bench: &Bench, room: usize) -> (Arc<Worker>, mpsc::Receiver<ForScribe>) {
+    let output = OutputFolder::at(&bench.path("out")).unwrap();
+    output.make().unwrap();
+    output.prepare(std::iter::empty()).unwrap();
+    let (to_scribe, from_workers) = mpsc::channel(room);
+    let worker = Worker {
+        active: Arc::clone(&bench.active),
+        journal: Arc::new(bench.journal()),
+        input: Input::Folder(bench.path("in")),
+        output,
+        report: ReportMode::Named,
+        to_scribe,
+        observer: Arc::new(Silent),
+        stop: bench.stop.clone(),
+        turns: Arc::default(),
+    };
+    (Arc::new(worker), from_workers)
+}
+
+#[test]
+fn the_last_input_is_waited_for_and_not_asked_for_again_and_again() {
+    let bench = Bench::new();
+    let (worker, mut from_workers) = worker_alone(&bench, 1);
+    let (send, found) = mpsc::channel(1);
+    send.try_send(bench.input("a.dcm", "content")).unwrap();
+    // The feeder has ended, and the input is at work until the scribe has it.
+    drop(send);
+    let turns = Arc::clone(&worker.turns);
+    let turn = turns.try_write_owned().unwrap();
+    let mut polls = 0;
+    on_threads(async {
+        let (two, count) = (NonZero::new(2).unwrap(), AtomicUsize::new(0));
+        let mut work = std::pin::pin!(dispatch(worker, found, two, &count));
+        let counted = std::future::poll_fn(|context| {
+            polls += 1;
+            work.as_mut().poll(context)
+        });
+        let early = tokio::time::timeout(std::time::Duration::from_millis(300), counted).await;
+        assert!(early.is_err(), "it was not waited for");
+        drop(turn);
+        let release = async { drop(from_workers.recv().await) };
+        let (worked, ()) = tokio::join!(work, release);
+        assert_eq!(worked.unwrap(), Worked::default());
+    });
+    assert!(polls < 20, "{polls} turns without anything to do");
+}
+
+#[test]
+fn inputs_at_work_when_a_run_is_abandoned_are_left_and_not_blamed() {
+    let bench = Bench::new();
+    let (worker, mut from_workers) = worker_alone(&bench, 1);
+    let journal = Arc::clone(&worker.journal);
+    let found: Vec<_> = (0..4).map(|number| bench.input(&format!("{number}.dcm"), "content")).collect();
+    let (send, receive) = mpsc::channel(found.len());
+    found.into_iter().for_each(|found| send.try_send(found).unwrap());
+    let key = &bench.active.site_key;
+    let starts = || {
+        let id = |number| key.input_id(&format!("{number}.dcm"), &martello_vocab::Digest::of(b"content"));
+        (0..4).map(|number| journal.starts(&id(number)).unwrap()).sum::<u32>()
+    };
+    let waited = |wanted| async move {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while starts() != wanted {
+            assert!(std::time::Instant::now() < deadline, "{} starts", starts());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    on_threads(async {
+        let (two, count) = (NonZero::new(2).unwrap(), AtomicUsize::new(0));
+        let work = dispatch(worker, receive, two, &count);
+        let steps = async {
+            // One waits for the scribe to take it up, two for room beside it; the run has not heard of more.
+            waited(3).await;
+            bench.stop.complete();
+            bench.stop.abandon();
+            waited(1).await;
+            // What the scribe holds is its own to complete.
+            assert!(matches!(from_workers.recv().await, Some(ForScribe::Finished(_))));
+            drop(send);
+        };
+        let worked = async { tokio::join!(work, steps).0 };
+        let worked = tokio::time::timeout(std::time::Duration::from_secs(60), worked).await;
+        assert_eq!(worked.unwrap().unwrap(), Worked { left: 3, ..Worked::default() });
+    });
+    assert_eq!(starts(), 0);
+}
+
+#[test]
+fn a_run_that_is_stopped_says_how_many_inputs_it_left_and_the_next_one_does_them() {
+    let mut bench = Bench::new();
+    for number in 0..5 {
+        bench.input(&format!("{number}.dcm"), "content");
+    }
+    bench.stop.complete();
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.left, summary.this_run, summary.all), (5, Tally::default(), Tally::default()));
+    bench.stop = Stop::default();
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.left, summary.this_run.done), (0, 5));
 }
 
 #[test]
@@ -367,7 +530,7 @@ fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
             concurrency: NonZero::new(2).unwrap(),
             missing: MissingOutputs::Restore,
         };
-        let ended = on_threads(run.run(Arc::clone(&bench.active), Arc::new(Silent), Arc::default()));
+        let ended = on_threads(run.run(Arc::clone(&bench.active), Arc::new(Silent), Stop::default()));
         assert_eq!(matches!(ended, Err(RunError::OwnOutputs { .. })), !allowed, "{input}: {ended:?}");
         assert_eq!(ended.is_ok(), allowed, "{input}: {ended:?}");
     }
@@ -467,7 +630,8 @@ fn a_large_input_is_copied_into_the_given_folder_and_nowhere_else() {
     File::create(&path).unwrap().set_len(33 << 20).unwrap();
     let found = Folder::open(&bench.path("in")).unwrap().scan().unwrap().remove(0);
     let missing = reading::read_input(&found, &bench.path("missing"));
-    assert!(matches!(missing, Err(reading::ReadError::Unreadable(_))));
+    let Err(error @ reading::ReadError::Spool(_)) = missing else { panic!("{missing:?}") };
+    assert_eq!(error.code().as_str(), code::OUTPUT_UNWRITABLE, "the input folder is in order");
     let (payload, _) = reading::read_input(&found, bench.folder.path()).ok().unwrap();
     assert_eq!(payload.len(), 33 << 20);
 }
@@ -528,11 +692,11 @@ fn an_input_whose_outputs_are_lost_is_done_again_and_the_report_says_so_once() {
     let before = bench.lines();
     bench.journal().review(|_, _| false).unwrap();
     let (worked, journal) = bench.dispatch(vec![found.clone()], false);
-    assert_eq!(worked.unwrap(), 0, "it was not complete before");
+    assert_eq!(worked.unwrap().skipped, 0, "it was not complete before");
     assert_eq!((journal.lost().unwrap(), journal.tally().unwrap().done), (0, 1));
     drop(journal);
     assert_eq!(bench.lines(), before);
-    assert_eq!(bench.dispatch(vec![found], false).0.unwrap(), 1);
+    assert_eq!(bench.dispatch(vec![found], false).0.unwrap().skipped, 1);
 }
 
 #[test]
@@ -561,11 +725,14 @@ fn an_input_that_does_not_give_its_lost_outputs_again_keeps_its_line_and_is_told
     // Nothing is blamed on it, and it may be tried for ever.
     assert_eq!(bench.journal().starts(&id).unwrap(), 0);
     let summary = bench.run().unwrap();
-    assert_eq!((summary.missing, summary.all), (1, Tally { done: 1, quarantined: 0 }));
+    assert_eq!((summary.missing, summary.failed_again), (1, 0));
+    assert_eq!(summary.all, Tally { done: 1, quarantined: 0 });
     assert_eq!(bench.lines(), [serde_json::from_str::<Value>(&line).unwrap()]);
     // Where the host was ended at it again and again, it is not tried, and does not end in quarantine either.
     (0..4).for_each(|_| drop(bench.start(&found, Some(martello_vocab::Digest::of(b"content")))));
-    assert_eq!(bench.run().unwrap().all, Tally { done: 1, quarantined: 0 });
+    let summary = bench.run().unwrap();
+    assert_eq!((summary.missing, summary.failed_again), (1, 1));
+    assert_eq!(summary.all, Tally { done: 1, quarantined: 0 });
     // Something collects outputs.
     bench.missing = MissingOutputs::Leave;
     fs::remove_file(&file).unwrap();
@@ -603,7 +770,8 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
     let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
     let input = Input::Folder(bench.path("in"));
     let scribe =
-        Scribe::open(Arc::clone(&journal), &output, input, Arc::<Telling>::clone(&observer)).unwrap();
+        Scribe::open(Arc::clone(&journal), &output, input, Arc::<Telling>::clone(&observer), bench.report)
+            .unwrap();
     let scribe = std::thread::spawn(move || scribe.work(from_workers).unwrap());
     let turns: Arc<tokio::sync::RwLock<()>> = Arc::default();
     let worker = Worker {
@@ -614,7 +782,7 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
         report: ReportMode::Named,
         to_scribe,
         observer,
-        stop: Arc::default(),
+        stop: Stop::default(),
         turns: Arc::clone(&turns),
     };
     let (send, receive) = mpsc::channel(3);
@@ -638,7 +806,7 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
     });
     let two = NonZero::new(2).unwrap();
     let worked = on_threads(dispatch(Arc::new(worker), receive, two, &AtomicUsize::new(0)));
-    assert_eq!(worked.unwrap(), 0);
+    assert_eq!(worked.unwrap().skipped, 0);
     steps.join().unwrap();
     scribe.join().unwrap();
 }

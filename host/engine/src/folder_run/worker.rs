@@ -2,23 +2,23 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use martello_ingest::Found;
 use martello_runtime::Payload;
 use martello_store::place::Staged;
-use martello_store::{Journal, Start, Started};
+use martello_store::{Begun, Journal, Started};
 use martello_vocab::{Code, Digest, code};
 use tokio::sync::{RwLock, mpsc};
+use tokio::task::block_in_place;
 use tracing::Instrument;
 
 use super::dispatch::{Ticket, Turn};
 use super::reading::{ReadError, read_input};
 use super::restoring::{Again, Recorded};
-use super::scribe::{Before, Finished};
-use super::{Input, Observer, ReportMode, RunError};
+use super::scribe::{Before, Finished, ForScribe};
+use super::{Input, Observer, ReportMode, RunError, Stop};
 use crate::activation::Active;
 use crate::outputs::OutputFolder;
 use crate::pass::{Pass, Refusal};
@@ -32,8 +32,12 @@ const MOST_STARTS: u32 = 3;
 pub(super) enum Handled {
     Now,
     Before,
-    /// It was not completed: the run ends, the file is gone, or what it gave before cannot be had again.
+    /// It was not completed: the file is gone, or what it gave before cannot be had again.
     Left,
+    /// It was not completed: the run is stopped.
+    Stopped,
+    /// Its lost outputs were not made again: the device failed at it.
+    FailedAgain,
 }
 
 pub(super) struct Worker {
@@ -42,36 +46,32 @@ pub(super) struct Worker {
     pub(super) input: Input,
     pub(super) output: OutputFolder,
     pub(super) report: ReportMode,
-    pub(super) to_scribe: mpsc::Sender<Finished>,
+    pub(super) to_scribe: mpsc::Sender<ForScribe>,
     pub(super) observer: Arc<dyn Observer>,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: Stop,
     /// Inputs are worked on beside each other, but one that was at work when the host was ended is worked on alone.
     pub(super) turns: Arc<RwLock<()>>,
 }
 
 impl Worker {
     pub(super) async fn handle(&self, found: Found, mut ticket: Ticket) -> Result<Handled, RunError> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Ok(Handled::Left);
+        if self.stop.is_asked() {
+            return Ok(Handled::Stopped);
         }
         let name_id = self.active.site_key.name_id(&found.name);
         let fingerprint = (found.length, found.changed);
-        if self.journal.is_complete(&name_id, fingerprint)? {
+        // The journal and files block; the runtime moves its other work to another thread meanwhile.
+        if block_in_place(|| self.journal.is_complete(&name_id, fingerprint))? {
             return Ok(self.complete_before(&found));
         }
         let begun = Instant::now();
-        // Reading and writing files blocks; the runtime moves its other work to another thread meanwhile.
-        let read = tokio::task::block_in_place(|| read_input(&found, &self.output.memory()));
+        let read = block_in_place(|| read_input(&found, &self.output.memory()));
         let read_time = begun.elapsed();
         let input = match read {
             Ok((payload, digest)) => Ok(Read { payload, digest }),
             // A file that vanished before it could be read is no input any more.
             Err(ReadError::Gone) => return Ok(Handled::Left),
-            Err(ReadError::TooLarge) => Err(Code::of(code::INPUT_TOO_LARGE)),
-            Err(ReadError::Unreadable(error)) => {
-                tracing::warn!(%error, "an input cannot be read");
-                Err(Code::of(code::INPUT_UNREADABLE))
-            }
+            Err(error) => Err(error),
         };
         let digest = input.as_ref().ok().map(|input| input.digest);
         let id = match &digest {
@@ -79,27 +79,34 @@ impl Worker {
             None => self.active.site_key.unread_id(&found.name, fingerprint),
         };
         // The host was ended while this input and others were at work: it is not blamed before it was tried alone.
-        let turn = match self.journal.starts(&id)? {
+        let turn = match block_in_place(|| self.journal.starts(&id))? {
             0 => Turn::Beside { _guard: Arc::clone(&self.turns).read_owned().await },
             _ => Turn::Alone { _guard: Arc::clone(&self.turns).write_owned().await },
         };
-        if self.stop.load(Ordering::Relaxed) {
-            return Ok(Handled::Left);
+        if self.stop.is_asked() {
+            return Ok(Handled::Stopped);
         }
         let started = Started { id: &id, name: &name_id, digest, fingerprint };
-        let Some(start) = self.journal.start(&started)? else {
+        let start = block_in_place(|| self.journal.start(&started))?;
+        if start.begun.is_some() {
+            ticket.started(&self.journal, &id, turn);
+        }
+        for earlier in &start.superseded {
+            block_in_place(|| self.output.take_out_of_quarantine(earlier))
+                .map_err(|source| self.unwritable(source))?;
+        }
+        if !start.superseded.is_empty() {
+            self.to_scribe.send(ForScribe::LinesGone).await.map_err(|_closed| RunError::Worker)?;
+        }
+        let Some(begun_again) = start.begun else {
             return Ok(self.complete_before(&found));
         };
-        ticket.started(&self.journal, &id, turn);
-        for earlier in &start.superseded {
-            self.output.take_out_of_quarantine(earlier).map_err(|source| self.unwritable(source))?;
-        }
         let trace_id = trace_id();
         let span = tracing::info_span!("input", id = %id, trace = %trace_id, bytes = found.length);
-        let crashed = (start.count > MOST_STARTS).then(|| Code::of(code::INPUT_CRASHES_HOST));
+        let crashed = (begun_again.count > MOST_STARTS).then(|| Code::of(code::INPUT_CRASHES_HOST));
         let (input, refused) = match input {
             Ok(input) => (Some(input), crashed),
-            Err(code) => (None, Some(code)),
+            Err(error) => (None, Some(span.in_scope(|| reason(&error)))),
         };
         let pass = match (&input, refused) {
             (Some(input), None) => {
@@ -112,16 +119,19 @@ impl Worker {
             }
         };
         let work = Work { found: found.clone(), id, input, pass, trace_id, begun, read_time };
-        let (staged, line) = tokio::task::block_in_place(|| span.in_scope(|| self.write(work)))?;
-        let Some(before) = before(start, &line) else {
-            // The first result stands. What the device failed at may be restored another time, from this very input.
-            if !line.code.as_ref().is_some_and(Code::is_of_the_device) {
-                self.input.release(&found);
+        let (staged, line) = block_in_place(|| span.in_scope(|| self.write(work)))?;
+        let before = match before(begun_again, &line) {
+            Ok(before) => before,
+            Err(handled) => {
+                // The first result stands. What the device failed at may be restored another time, from this very input.
+                if !line.code.as_ref().is_some_and(Code::is_of_the_device) {
+                    self.input.release(&found);
+                }
+                self.observer.completed(None);
+                return Ok(handled);
             }
-            self.observer.completed(None);
-            return Ok(Handled::Left);
         };
-        let finished = Finished { found, staged, line, ticket, before };
+        let finished = ForScribe::Finished(Finished { found, staged, line, ticket, before });
         self.to_scribe.send(finished).await.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
     }
@@ -187,13 +197,20 @@ impl Worker {
     }
 }
 
-/// What the report says already of an input; none where its lost outputs are not what it gives now, so that the first
-/// result stands.
-fn before(start: Start, line: &ReportLine) -> Option<Before> {
-    let Some(recorded) = start.recorded else {
-        let fresh = start.superseded.is_empty();
-        return Some(if fresh { Before::Nothing } else { Before::DeviceFailed });
-    };
+/// Why an input that could not be read is in quarantine.
+fn reason(error: &ReadError) -> Code {
+    match error {
+        ReadError::Unreadable(error) => tracing::warn!(%error, "an input cannot be read"),
+        ReadError::Spool(error) => tracing::error!(%error, "an input cannot be copied to be worked on"),
+        ReadError::Gone | ReadError::TooLarge => {}
+    }
+    error.code()
+}
+
+/// What the report says already of an input. An error where its lost outputs are not what it gives now: the first result
+/// stands.
+fn before(begun: Begun, line: &ReportLine) -> Result<Before, Handled> {
+    let Some(recorded) = begun.recorded else { return Ok(Before::Nothing) };
     let again = Recorded::of(&recorded).map_or(Again::Otherwise, |before| before.compare(line));
     match again {
         Again::Same => {}
@@ -203,10 +220,15 @@ fn before(start: Start, line: &ReportLine) -> Option<Before> {
         Again::Otherwise => {
             let code = line.code.as_ref().map(ToString::to_string);
             tracing::warn!(id = %line.id, code, "outputs that are gone could not be made again");
-            return None;
+            return Err(Handled::Left);
+        }
+        Again::Failed => {
+            let code = line.code.as_ref().map(ToString::to_string);
+            tracing::warn!(id = %line.id, code, "the device failed to make outputs again that are gone");
+            return Err(Handled::FailedAgain);
         }
     }
-    Some(Before::Lost { line: recorded, again })
+    Ok(Before::Lost { line: recorded, again })
 }
 
 /// An input that was read.
