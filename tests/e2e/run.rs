@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -313,6 +314,49 @@ fn a_bundle_with_one_byte_changed_is_refused_with_its_own_exit_code() {
     let ended = finish(&mut command).unwrap();
     assert_eq!(ended.status.code(), Some(8), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(!folder.path().join("out/report.jsonl").exists());
+}
+
+#[test]
+fn what_a_rule_refuses_and_a_wrong_command_line_have_their_own_exit_codes_and_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&input).unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("pseudonym.key"), [7; 32]).unwrap();
+    fs::set_permissions(state.join("pseudonym.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    for (rest, code, words) in
+        [(None, 4, "chmod 600"), (Some("martello_runtime=loud"), 2, "levels and targets")]
+    {
+        let mut command = run(&state, &input, &output);
+        command.args(rest.iter().flat_map(|filter| ["--log", filter]));
+        let ended = finish(&mut command).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{said}");
+        assert!(said.contains(words) && !said.contains("--log debug"), "{said}");
+    }
+}
+
+#[test]
+fn an_export_of_identified_files_is_refused_as_a_matter_of_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    fs::create_dir(&input).unwrap();
+    let source = serde_json::json!({
+        "name": "leaks", "version": "0.1.0", "security_version": 1,
+        "components": [{ "name": "echo", "file": martello_tests::bundle::guest("echo").unwrap() }],
+        "pipeline": {
+            "accepts": ["application/octet-stream"],
+            "stages": [{ "name": "copies", "component": "echo", "from": "input", "ports": ["copy"] }],
+            "exports": [{ "from": "copies.copy", "folder": "copies", "extension": "bin" }] },
+    });
+    let signed = martello_tests::bundle::signed(folder.path(), &source).unwrap();
+    let mut command = martello(&folder.path().join("state"));
+    command.arg("run").arg(&signed.bundle).arg("--trust").arg(&signed.trust);
+    let ended = finish(command.arg("--input").arg(&input).arg("--output").arg(&output)).unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(4), "{said}");
+    assert!(said.contains("`deidentify`") && !output.exists(), "{said}");
 }
 
 #[test]

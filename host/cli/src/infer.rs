@@ -27,7 +27,7 @@ use sandbox::{Answer, Failure};
 /// The backend cannot load the model.
 const NOT_LOADED: u8 = 3;
 /// A limit or a policy refused.
-const REFUSED: u8 = 4;
+const REFUSED: u8 = exit::REFUSED;
 /// It failed while it ran.
 const FAILED: u8 = 5;
 

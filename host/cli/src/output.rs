@@ -31,6 +31,8 @@ pub(crate) mod exit {
     pub(crate) const FAILURE: u8 = 1;
     /// The command line is wrong.
     pub(crate) const USAGE: u8 = 2;
+    /// A limit or a policy forbids it.
+    pub(crate) const REFUSED: u8 = 4;
     /// A signature, digest or manifest did not hold.
     pub(crate) const VERIFICATION_FAILED: u8 = 8;
 }

@@ -11,8 +11,8 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    Device, DeviceConfig, FolderRun, JournalError, MissingOutputs, Observer, ReportLine, ReportMode,
-    RunError, Summary, WatchMode, explain,
+    ActivationError, Device, DeviceConfig, FolderRun, JournalError, MissingOutputs, Observer, ReportLine,
+    ReportMode, RunError, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::bundle::refused;
 use crate::output::{Advice, Format, Output};
-use crate::places;
+use crate::{places, refusal};
 
 /// Trust roots are a few kilobytes.
 const LARGEST_TRUST_FILE: ByteCount = ByteCount::mebibytes(1);
@@ -106,14 +106,21 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         Ok(bundle) => bundle,
         Err(NotOpened::Failed(error)) => return Err(error),
         Err(NotOpened::Refused(path, error)) => return refused(path, error, output),
+        Err(NotOpened::TooLarge(path, error)) => return Ok(refusal::not_activated(path, error, output)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the asynchronous runtime")?;
-    let device = Device::start(&config)?;
-    let active = Arc::new(device.activate(&bundle)?);
+    let device = match Device::start(&config) {
+        Ok(device) => device,
+        Err(error) => return Ok(refusal::not_started(error, output)),
+    };
+    let active = match device.activate(&bundle) {
+        Ok(active) => Arc::new(active),
+        Err(error) => return Ok(refusal::not_activated(&args.bundle, error, output)),
+    };
     drop(bundle);
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_on_signal(Arc::clone(&stop)));
@@ -179,6 +186,9 @@ fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
         RunError::Journal(JournalError::Busy { .. }) => {
             "wait until the other process has ended, or choose another --output"
         }
+        RunError::Journal(JournalError::OtherFormat { .. }) => {
+            "run the version of martello that wrote the journal, or choose another --output"
+        }
         RunError::Journal(refused)
             if let Some(known) = refused.code().and_then(|code| explain::of(code.as_str())) =>
         {
@@ -202,6 +212,8 @@ pub(crate) enum NotOpened<'a> {
     Failed(anyhow::Error),
     /// What stands at this path did not hold, or could not be read.
     Refused(&'a Path, BundleError),
+    /// A model of the bundle at this path is larger than this device takes.
+    TooLarge(&'a Path, ActivationError),
 }
 
 /// Reads the trust root and opens the bundle with it.
@@ -217,11 +229,7 @@ pub(crate) fn verified<'a>(
     let root = TrustRoot::open(&root, None).map_err(|error| NotOpened::Refused(trust, error.into()))?;
     let opened = martello_bundle::open_path(bundle, &root).map_err(refused)?;
     // Before any blob is read: a bundle may hold a model larger than this machine's memory.
-    config.admit(&opened).map_err(|error| {
-        let happened = format!("loading bundle `{}`", bundle.display());
-        let next = "use a bundle with smaller models".to_owned();
-        NotOpened::Failed(anyhow::Error::from(error).context(Advice { happened, next }))
-    })?;
+    config.admit(&opened).map_err(|error| NotOpened::TooLarge(bundle, error))?;
     // What is not read before it runs is hashed when it is read; here all of it, so that a torn bundle is refused now.
     opened.verify_blobs().map_err(refused)?;
     Ok(opened)
