@@ -217,3 +217,40 @@ impl std::fmt::Debug for Workers {
         write!(f, "Workers({})", self.threads.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracing::Instrument;
+
+    use super::*;
+
+    #[test]
+    fn what_is_logged_on_an_inference_thread_carries_the_ids_of_whoever_waits() {
+        #[derive(Clone, Default)]
+        struct Written(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Written::default();
+        let writer = written.clone();
+        // For the whole process: the inference thread has no other.
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+        let workers = Workers::start(NonZero::<usize>::MIN, 1).unwrap();
+        let ran = workers.run(Instant::now() + Duration::from_secs(60), |_| {
+            tracing::error!("backend panicked");
+            Ok(Vec::new())
+        });
+        let ran = ran.instrument(tracing::info_span!("input", id = "job-7"));
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ran).unwrap();
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("backend panicked") && text.contains("job-7"), "{text}");
+    }
+}

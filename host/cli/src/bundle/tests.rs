@@ -156,7 +156,9 @@ fn a_giant_model_is_refused_before_a_blob_is_read() {
     let opened = verified(&bundle, &trust, &config);
     assert!(matches!(&opened, Err(NotOpened::Refused(_, error)) if error.is_verification()), "{opened:?}");
     config.inference.largest_model = martello_vocab::ByteCount(6);
-    let Err(NotOpened::Failed(error)) = verified(&bundle, &trust, &config) else { panic!("not refused") };
+    let Err(NotOpened::TooLarge(_, error)) = verified(&bundle, &trust, &config) else {
+        panic!("not refused")
+    };
     assert!(format!("{error:#}").contains("loading model `scores`"), "{error:#}");
 }
 

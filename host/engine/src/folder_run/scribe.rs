@@ -24,7 +24,7 @@ pub(super) const LARGEST_BATCH: usize = 32;
 /// What workers tell the scribe.
 pub(super) enum ForScribe {
     /// An input is complete.
-    Finished(Finished),
+    Finished(Box<Finished>),
     /// The journal has forgotten inputs at which the device failed, and the report still holds their lines.
     LinesGone,
 }
@@ -112,6 +112,7 @@ impl Scribe {
                 self.stale = true;
                 continue;
             };
+            let finished = *finished;
             files.extend(finished.staged);
             let new_line = serde_json::to_string(&finished.line)
                 .map_err(|error| RunError::Report { path: self.report_path.clone(), source: error.into() })?;

@@ -131,7 +131,7 @@ impl Worker {
                 return Ok(handled);
             }
         };
-        let finished = ForScribe::Finished(Finished { found, staged, line, ticket, before });
+        let finished = ForScribe::Finished(Box::new(Finished { found, staged, line, ticket, before }));
         self.to_scribe.send(finished).await.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
     }
