@@ -77,9 +77,15 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
     let mut facts = Facts::default();
     // Open sequences; for each open content item its number.
     let (mut levels, mut items) = (Vec::new(), Vec::new());
+    // The last tag of each data set that is open: the file's and the items'.
+    let mut last = vec![None];
     loop {
         let level = levels.last().copied();
-        match reader.next_event()? {
+        let event = reader.next_event()?;
+        if level != Some(Level::Gone) {
+            ascend(event, &mut last)?;
+        }
+        match event {
             Event::Element(header) if level == Some(Level::Gone) => {
                 facts.secret(header, header.vr, reader)?;
             }
@@ -158,6 +164,27 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
         return Err(Refusal::new(Kind::Malformed, "empty-data-set", "the file holds no element"));
     }
     Ok(facts)
+}
+
+/// Refuses an element that stands behind a later one, or twice: of two values this reader and the next would take
+/// different ones. Tags ascend within a data set (PS3.5 section 7.1).
+fn ascend(event: Event, last: &mut Vec<Option<Tag>>) -> Result<(), Refusal> {
+    match event {
+        Event::Element(Header { tag, .. })
+        | Event::Sequence(Header { tag, .. })
+        | Event::Fragments(Header { tag, .. }) => {
+            let Some(last) = last.last_mut() else { return Ok(()) };
+            if last.is_some_and(|last| tag <= last) {
+                let why = "an element stands behind a later one, or twice";
+                return Err(Refusal::new(Kind::Malformed, "structure", why));
+            }
+            *last = Some(tag);
+        }
+        Event::Item => last.push(None),
+        Event::ItemEnd => drop(last.pop()),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Whether a content item of this value type can be kept: it holds a number, a code, a reference or other items.

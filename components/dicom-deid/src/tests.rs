@@ -157,8 +157,8 @@ fn requirement_1_what_no_rule_knows_is_removed() {
         put(w, 0x0009_1001, Vr::UN, b"ZZMARKPRIVATE");
         put(w, 0x0018_0000, Vr::UL, b"ZZMK");
         put(w, 0x0018_0001, Vr::LO, b"ZZMARKUNKNOWN");
-        put(w, 0x0018_0060, Vr(*b"ZZ"), b"ZZMARKVR");
         put(w, 0x0018_0015, Vr::SQ, b"");
+        put(w, 0x0018_0060, Vr(*b"ZZ"), b"ZZMARKVR");
         put(w, 0x0018_1310, Vr::LT, b"ZZMARKCLASH");
         put(w, 0x1000_0010, Vr::US, b"ZZMK");
         put(w, 0x1010_0001, Vr::US, b"ZZMK");
@@ -260,8 +260,8 @@ fn requirement_3_compound_codes_take_the_strongest_legal_action() {
         put(w, 0x0008_0080, Vr::LO, b"ZZMARK"); // X/Z/D
         put(w, 0x0008_1030, Vr::LO, b"ZZMARK"); // X
         put(w, 0x0010_2203, Vr::CS, b"ZZMARK"); // X/Z
-        put(w, 0x0018_1030, Vr::LO, b"ZZMARK"); // X/D
         put(w, 0x0018_0010, Vr::LO, b"ZZMARK"); // Z/D
+        put(w, 0x0018_1030, Vr::LO, b"ZZMARK"); // X/D
         put(w, 0x0040_A123, Vr::PN, b"ZZMARK"); // D
         put(w, 0x0072_0065, Vr::OB, b"ZZMARK"); // D
     });
@@ -556,6 +556,40 @@ fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
 }
 
 #[test]
+fn an_element_that_stands_twice_or_behind_a_later_one_is_refused() {
+    let twice = |tag: u32, vr: Vr, one: &[u8], other: &[u8]| {
+        let refusal = refusal(&|w| {
+            put(w, tag, vr, one);
+            put(w, tag, vr, other);
+        });
+        assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{tag:08x}");
+    };
+    twice(0x0028_0301, Vr::CS, b"NO", b"YES");
+    twice(0x0008_0060, Vr::CS, b"CT", b"US");
+    twice(0x0028_0008, Vr::IS, b"9", b"1");
+    twice(0x7FE0_0010, Vr::OW, &[0; 4], b"ZZMK");
+    twice(0x0008_1140, Vr::SQ, b"", b"");
+    let behind = refusal(&|w| {
+        put(w, 0x0008_0070, Vr::LO, b"Acme");
+        put(w, 0x0008_0060, Vr::CS, b"CT");
+    });
+    assert_eq!(behind.code, "structure");
+    let nested = |sequence: u32, vr: Vr| {
+        file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            w.header(Tag(sequence), vr, u32::MAX);
+            for _ in 0..2 {
+                w.item();
+                w.raw(b"\x08\0\0\x01\x02\0\0\0T1\x08\0\0\x01\x02\0\0\0T2").unwrap();
+                w.item_end().unwrap();
+            }
+            w.sequence_end().unwrap();
+        })
+    };
+    assert_eq!(run(&nested(0x0008_2218, Vr::UN), Options::default()).err().unwrap().code, "structure");
+    run(&nested(0x0009_1001, Vr::UN), Options::default()).unwrap();
+}
+
+#[test]
 fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
     let document = refusal(&|w| put(w, 0x0042_0011, Vr::OB, b"%PDF"));
     assert_eq!((document.kind, document.code), (Kind::Policy, "encapsulated-document"));
@@ -819,18 +853,24 @@ proptest! {
 
     #[test]
     fn no_marker_survives(all in proptest::collection::vec(arbitrary_element(), 1..24), implicit in any::<bool>()) {
+        // Tags ascend, else the file is refused.
+        let all: std::collections::BTreeMap<_, _> =
+            all.into_iter().map(|(tag, vr, value)| (tag, (vr, value))).collect();
         let (syntax, encoding) =
             if implicit { ("1.2.840.10008.1.2", Encoding::ImplicitLittle) } else { (EXPLICIT, Encoding::ExplicitLittle) };
         let bytes = file(syntax, encoding, &|w| {
             put(w, 0x0008_0005, Vr::CS, b"ISO_IR 100");
+            for (tag, (vr, value)) in all.range(0x0008_0006..0x0008_2112) {
+                put(w, *tag, Vr(*vr), value);
+            }
             w.sequence(Tag(0x0008_2112));
             w.item();
-            for (tag, vr, value) in &all {
+            for (tag, (vr, value)) in &all {
                 put(w, *tag, Vr(*vr), value);
             }
             w.item_end().unwrap();
             w.sequence_end().unwrap();
-            for (tag, vr, value) in &all {
+            for (tag, (vr, value)) in all.range(0x0008_2113..) {
                 put(w, *tag, Vr(*vr), value);
             }
         });
