@@ -1,6 +1,6 @@
 //! Bits of native pixels that no decoder looks at: they may hold an overlay, or anything.
 
-use dicom_stream::Encoding;
+use dicom_stream::{Encoding, Tag};
 
 use crate::survey::Facts;
 
@@ -54,13 +54,32 @@ impl Mask {
     }
 }
 
-/// Bytes of native pixel data that the image has; behind them is padding. None where the object does not say.
-pub(crate) fn native_length(facts: &Facts, encoding: Encoding) -> Option<u64> {
+/// Bytes of the native pixels in element `tag` that the image has; behind them is padding. None where the object does
+/// not say, or says that there are none.
+pub(crate) fn native_length(facts: &Facts, tag: Tag, encoding: Encoding) -> Option<u64> {
     let number = |tag| facts.number(tag).map(u64::from);
     let frames = if facts.frames.is_empty() { 1 } else { facts.frames.parse::<u64>().ok()? };
-    let cells = number(0x0028_0010)?.checked_mul(number(0x0028_0011)?)?.checked_mul(number(0x0028_0002)?)?;
-    let bits = cells.checked_mul(frames)?.checked_mul(number(0x0028_0100)?)?;
+    let samples = match number(0x0028_0002).unwrap_or(1) {
+        // Two pixels share their colour.
+        3 if is_halved(&facts.photometric) => 2,
+        samples => samples,
+    };
+    let allocated = match tag.element() {
+        0x0008 => 32,
+        0x0009 => 64,
+        _ => number(0x0028_0100)?,
+    };
+    let cells = number(0x0028_0010)?.checked_mul(number(0x0028_0011)?)?.checked_mul(samples)?;
+    let bits = cells.checked_mul(frames)?.checked_mul(allocated)?;
+    if bits == 0 {
+        return None;
+    }
     let bytes = bits.div_ceil(8);
     // Bytes in big-endian words: the last one stands behind the padding.
     Some(if encoding == Encoding::ExplicitBig { bytes.next_multiple_of(2) } else { bytes })
+}
+
+/// Whether a pixel has two samples where the object says three.
+fn is_halved(photometric: &str) -> bool {
+    photometric.starts_with("YBR_FULL_422") || photometric.starts_with("YBR_PARTIAL_422")
 }

@@ -313,7 +313,7 @@ impl<H: Host> Rewrite<'_, H> {
             }
         }
         let mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
-        let image = if is_pixels { native_length(self.facts, reader.encoding()) } else { None };
+        let image = if is_pixels { native_length(self.facts, tag, reader.encoding()) } else { None };
         if mask.is_some() {
             self.trail.note("unused-bits-cleared");
         }

@@ -1,7 +1,8 @@
 //! Which objects are refused outright: their pixels may hold text, or they are documents, films, directories.
 
-use dicom_stream::FileHeader;
+use dicom_stream::{FileHeader, Tag};
 
+use crate::pixels::native_length;
 use crate::refusal::{Kind, Refusal};
 use crate::rules::PixelRisk;
 use crate::survey::Facts;
@@ -90,7 +91,16 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     if classes.iter().any(|class| VIDEO_CLASSES.contains(class)) {
         return Err(Refusal::new(Kind::Policy, "video", "films are not de-identified"));
     }
-    if !facts.has_pixels || risk == PixelRisk::DangerouslyAccept {
+    if !facts.has_pixels {
+        return Ok(());
+    }
+    // What stands behind the image is blanked, so where it ends has to be certain, whoever reads it.
+    let is_certain = |tag: &Tag| native_length(facts, *tag, header.encoding).is_some();
+    if facts.has_odd_geometry || !facts.native.iter().all(is_certain) {
+        let why = "the attributes of the image do not say how large it is";
+        return Err(Refusal::new(Kind::Malformed, "structure", why));
+    }
+    if risk == PixelRisk::DangerouslyAccept {
         return Ok(());
     }
     let refuse = |why: &str| Err(Refusal::new(Kind::NeedsReview, "burned-in-risk", why));

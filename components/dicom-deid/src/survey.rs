@@ -28,6 +28,7 @@ pub(crate) struct Facts {
     pub(crate) image_type: String,
     pub(crate) burned_in: String,
     pub(crate) frames: String,
+    pub(crate) photometric: String,
     study: String,
     patient_id: String,
     patient_name: String,
@@ -38,6 +39,10 @@ pub(crate) struct Facts {
     /// Where the fragments of encapsulated pixels begin.
     pub(crate) offsets: Offsets,
     pub(crate) has_pixels: bool,
+    /// Elements that hold pixels as they stand, one after another.
+    pub(crate) native: Vec<Tag>,
+    /// Whether an attribute that gives the size of the image has another representation or more than one value.
+    pub(crate) has_odd_geometry: bool,
     pub(crate) has_overlay: bool,
     pub(crate) has_document: bool,
     pub(crate) has_directory: bool,
@@ -215,9 +220,15 @@ impl Facts {
             0x0010_0010 => &mut self.patient_name,
             0x0010_0020 => &mut self.patient_id,
             0x0020_000D => &mut self.study,
-            0x0028_0008 => &mut self.frames,
+            0x0028_0004 => &mut self.photometric,
+            0x0028_0008 => {
+                self.has_odd_geometry |= !matches!(header.vr, Vr::IS | Vr::UN);
+                &mut self.frames
+            }
             0x0028_0301 => &mut self.burned_in,
-            0x0028_0002..=0x0028_0103 if header.length == 2 => {
+            0x0028_0002 | 0x0028_0010 | 0x0028_0011 | 0x0028_0100..=0x0028_0103 => {
+                let is_one = matches!(header.vr, Vr::US | Vr::UN) && matches!(header.length, 0 | 2);
+                self.has_odd_geometry |= !is_one;
                 if let Some(&[a, b]) = reader.value()? {
                     let number = match encoding {
                         Encoding::ExplicitBig => u16::from_be_bytes([a, b]),
@@ -234,6 +245,7 @@ impl Facts {
             0x7FE0_0001 | 0x7FE0_0002 => return Ok(self.offsets.extended(header, reader)?),
             0x7FE0_0008..=0x7FE0_0010 => {
                 self.has_pixels = true;
+                self.native.push(header.tag);
                 return Ok(());
             }
             tag => {

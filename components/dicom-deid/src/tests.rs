@@ -145,6 +145,9 @@ pub(crate) fn image(
     put(writer, 0x0008_0016, Vr::UI, class.as_bytes());
     put(writer, 0x0008_0018, Vr::UI, b"2.999.1");
     put(writer, 0x0008_0060, Vr::CS, modality);
+    for (tag, value) in [(0x0028_0010, 1), (0x0028_0011, 2), (0x0028_0100, 16)] {
+        put(writer, tag, Vr::US, &[value, 0]);
+    }
     put(writer, 0x0028_0301, Vr::CS, burned_in);
     put(writer, 0x7FE0_0010, Vr::OW, &[1, 2, 3, 4]);
 }
@@ -675,6 +678,87 @@ fn bits_that_no_decoder_shows_are_cleared_where_there_is_an_overlay() {
         assert_eq!(cells(1, true, encoding), [0x0123, 0xFABC, 0], "the sign stays");
         assert_eq!(cells(0, false, encoding), [0xF123, 0x1ABC, 0]);
     }
+}
+
+/// An image of two pixels in one row and one frame, eight bits each, with something behind it, and one attribute that is other.
+fn tailed(tag: u32, vr: Vr, value: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut all: std::collections::BTreeMap<u32, (Vr, &[u8])> = std::collections::BTreeMap::new();
+    for (tag, value) in [(0x0028_0002, &[1, 0]), (0x0028_0010, &[1, 0]), (0x0028_0011, &[2, 0])] {
+        all.insert(tag, (Vr::US, value));
+    }
+    all.insert(0x0028_0100, (Vr::US, &[8, 0]));
+    all.insert(0x0028_0101, (Vr::US, &[8, 0]));
+    all.insert(0x0028_0102, (Vr::US, &[7, 0]));
+    all.insert(0x0028_0103, (Vr::US, &[0, 0]));
+    all.insert(0x7FE0_0010, (Vr::OW, b"abZZMARKER"));
+    all.insert(tag, (vr, value));
+    let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+        for (tag, (vr, value)) in &all {
+            put(w, *tag, *vr, value);
+        }
+    });
+    let accept = Options { pixel_risk: PixelRisk::DangerouslyAccept, ..Options::default() };
+    run(&bytes, accept).map(|(host, _)| host.written)
+}
+
+#[test]
+fn an_image_whose_size_is_not_certain_is_refused_and_nothing_stays_behind_one() {
+    for (tag, vr, value) in [
+        (0x0028_0010, Vr::US, [1, 0, 1, 0].as_slice()),
+        (0x0028_0010, Vr::UL, &[1, 0, 0, 0]),
+        (0x0028_0010, Vr::SS, &[1, 0]),
+        (0x0028_0010, Vr::US, &[]),
+        (0x0028_0010, Vr::US, &[0, 0]),
+        (0x0028_0011, Vr::US, &[]),
+        (0x0028_0002, Vr::US, &[1, 0, 1, 0]),
+        (0x0028_0100, Vr::OB, &[8, 0]),
+        (0x0028_0101, Vr::US, &[8, 0, 8, 0]),
+        (0x0028_0102, Vr::UL, &[7, 0, 0, 0]),
+        (0x0028_0103, Vr::US, &[0, 0, 0, 0]),
+        (0x0028_0008, Vr::IS, b"1\\2"),
+        (0x0028_0008, Vr::IS, b"one"),
+        (0x0028_0008, Vr::IS, b"0"),
+        (0x0028_0008, Vr::US, &[1, 0]),
+    ] {
+        let refusal = tailed(tag, vr, value).err().unwrap_or_else(|| panic!("{tag:08x} {value:?}"));
+        assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{tag:08x} {value:?}");
+    }
+    for (tag, vr, value) in [
+        (0x0028_0008, Vr::IS, b"1".as_slice()),
+        (0x0028_0008, Vr::IS, b"+1"),
+        (0x0028_0008, Vr::IS, b""),
+        (0x0028_0010, Vr::UN, &[1, 0]),
+        (0x0028_0002, Vr::US, &[]),
+    ] {
+        let out = tailed(tag, vr, value).unwrap();
+        assert!(out.ends_with(b"ab\0\0\0\0\0\0\0\0"), "{tag:08x} {value:?}");
+    }
+    // Two pixels of which each has its brightness and one of two colours.
+    for photometric in [b"YBR_FULL_422".as_slice(), b"YBR_PARTIAL_422"] {
+        let out = explicit_accepted(&|w| {
+            put(w, 0x0028_0002, Vr::US, &[3, 0]);
+            put(w, 0x0028_0004, Vr::CS, photometric);
+            put(w, 0x0028_0010, Vr::US, &[1, 0]);
+            put(w, 0x0028_0011, Vr::US, &[2, 0]);
+            put(w, 0x0028_0100, Vr::US, &[8, 0]);
+            put(w, 0x7FE0_0010, Vr::OB, b"abcdZZ");
+        });
+        assert!(out.ends_with(b"abcd\0\0"));
+    }
+    // Bits Allocated are not those of floating-point pixels.
+    let out = explicit_accepted(&|w| {
+        put(w, 0x0028_0010, Vr::US, &[1, 0]);
+        put(w, 0x0028_0011, Vr::US, &[1, 0]);
+        put(w, 0x0028_0100, Vr::US, &[64, 0]);
+        put(w, 0x7FE0_0008, Vr::OF, b"abcdZZMA");
+    });
+    assert!(out.ends_with(b"abcd\0\0\0\0"));
+}
+
+/// De-identifies explicit little endian whatever its pixels may show.
+fn explicit_accepted(build: Build<'_>) -> Vec<u8> {
+    let accept = Options { pixel_risk: PixelRisk::DangerouslyAccept, ..Options::default() };
+    run(&file(EXPLICIT, Encoding::ExplicitLittle, build), accept).unwrap().0.written
 }
 
 #[test]
