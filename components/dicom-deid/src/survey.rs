@@ -1,6 +1,7 @@
 //! The first pass: what decisions and pseudonyms need, over exactly the elements that the second pass keeps.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -8,7 +9,6 @@ use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UN
 
 use crate::dictionary::DICTIONARY;
 use crate::fragments::Offsets;
-use crate::host::is_uid;
 use crate::refusal::{Kind, Refusal};
 use crate::residual::Secrets;
 use crate::rules::{Dates, Nest, Rules, Step, tags};
@@ -278,7 +278,8 @@ impl Facts {
             (Step::MapUids, Vr::UI) => {
                 let Some(value) = reader.value()? else { return Ok(()) };
                 for uid in value.split(|byte| *byte == b'\\').map(trimmed) {
-                    if !uid.is_empty() && !is_well_known(&uid) && !self.uids.contains(&*uid) {
+                    let stays = is_well_known(&uid) && !INSTANCES.contains(&header.tag);
+                    if !uid.is_empty() && !stays && !self.uids.contains(&*uid) {
                         self.uids.insert(uid.into_owned());
                     }
                 }
@@ -349,14 +350,55 @@ pub(crate) fn trimmed(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// UIDs that the standard itself assigns.
+/// UIDs that name a thing of this patient's whatever they are: instance, study and series. A frame of reference may be
+/// one that the standard assigns.
+const INSTANCES: [Tag; 3] = [Tag(0x0008_0018), Tag(0x0020_000D), Tag(0x0020_000E)];
+
+/// The standard's UIDs without their common begin, one a line, ascending by their bytes.
+const WELL_KNOWN: &str = include_str!("../table/uids.txt");
+
+/// Whether the standard itself assigns this UID. That it begins as those do says nothing: anything may stand behind.
 pub(crate) fn is_well_known(uid: &str) -> bool {
-    uid.starts_with("1.2.840.10008.") && is_uid(uid)
+    let Some(uid) = uid.strip_prefix("1.2.840.10008.") else { return false };
+    let (mut from, mut to) = (0, WELL_KNOWN.len());
+    while let Some(rows) = WELL_KNOWN.get(from..to).filter(|rows| !rows.is_empty()) {
+        let middle = rows.len() / 2;
+        let begin = rows.get(..middle).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let row = rows.get(begin..).and_then(|rows| rows.lines().next()).unwrap_or_default();
+        match row.cmp(uid) {
+            Ordering::Equal => return true,
+            Ordering::Less => from += begin + row.len() + 1,
+            Ordering::Greater => to = from + begin,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exactly_the_uids_of_the_standard_are_well_known() {
+        let mut count = 0;
+        for row in WELL_KNOWN.lines() {
+            count += 1;
+            let uid = format!("1.2.840.10008.{row}");
+            assert!(is_well_known(&uid), "{uid}");
+            for other in
+                [format!("{uid}.77341902"), format!("{uid}9999"), format!("{uid} "), format!("2.{uid}")]
+            {
+                assert!(!is_well_known(&other), "{other}");
+            }
+        }
+        assert_eq!(count, 496);
+        assert!(WELL_KNOWN.lines().is_sorted_by(|one, next| one < next));
+        for other in
+            ["", "1.2.840.10008", "1.2.840.10008.", "1.2.840.10008.0", "1.2.840.10008.77341902.19430527"]
+        {
+            assert!(!is_well_known(other), "{other}");
+        }
+    }
 
     #[test]
     fn names_in_other_character_sets_stay_different_names() {

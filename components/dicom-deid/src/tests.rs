@@ -310,6 +310,29 @@ fn requirement_4_uids_are_mapped_everywhere_and_well_known_ones_never() {
     assert_eq!(host.uid_calls, 1, "one crossing of the boundary");
 }
 
+#[test]
+fn requirement_4_a_uid_that_only_begins_like_the_standards_is_mapped() {
+    let (own, frame) = ("1.2.840.10008.77341902.19430527", "1.2.840.10008.77341902.2");
+    let (out, _, _) = explicit(&|w| {
+        put(w, 0x0008_0018, Vr::UI, own.as_bytes());
+        w.sequence(Tag(0x0008_1140));
+        w.item();
+        put(w, 0x0008_1155, Vr::UI, CT_CLASS.as_bytes());
+        w.item_end().unwrap();
+        w.sequence_end().unwrap();
+        put(w, 0x0020_000D, Vr::UI, CT_CLASS.as_bytes());
+        put(w, 0x0020_000E, Vr::UI, b"1.2.840.10008.1.1");
+        put(w, 0x0020_0052, Vr::UI, frame.as_bytes());
+        put(w, 0x0020_0200, Vr::UI, b"1.2.840.10008.1.4.1.1");
+    });
+    assert!(!holds(&out, "77341902"), "in the file meta group neither");
+    assert_eq!(value(&out, &[0x0020_0052]), Some(mapped(frame)));
+    assert_eq!(value(&out, &[0x0020_000D]), Some(mapped(CT_CLASS)));
+    assert_eq!(value(&out, &[0x0020_000E]), Some(mapped("1.2.840.10008.1.1")));
+    assert_eq!(value(&out, &[0x0008_1140, 0x0008_1155]), Some(mapped(CT_CLASS)), "as it is called elsewhere");
+    assert_eq!(value(&out, &[0x0020_0200]).as_deref(), Some("1.2.840.10008.1.4.1.1"));
+}
+
 fn dated(w: &mut Writer<Vec<u8>>) {
     put(w, 0x0008_0020, Vr::DA, b"20190704");
     put(w, 0x0008_0022, Vr::DA, b"ZZMARKDATE");
