@@ -310,7 +310,7 @@ impl<H: Host> Rewrite<'_, H> {
                 return self.put(tag, vr, Action::Cleaned, &[]);
             }
         }
-        let mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
+        let mut mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
         let image = if is_pixels { native_length(self.facts, tag, reader.encoding()) } else { None };
         if mask.is_some() {
             self.trail.note("unused-bits-cleared");
@@ -321,7 +321,7 @@ impl<H: Host> Rewrite<'_, H> {
         while reader.left() > 0 {
             let mut part = reader.part()?;
             let bytes = part.bytes()?;
-            if let Some(mask) = &mask {
+            if let Some(mask) = &mut mask {
                 mask.apply(bytes, offset);
             }
             if let Some(image) = image {

@@ -2,7 +2,7 @@
 
 use dicom_stream::{FileHeader, Tag};
 
-use crate::pixels::native_length;
+use crate::pixels::{native_length, overlay_stays};
 use crate::refusal::{Kind, Refusal};
 use crate::rules::PixelRisk;
 use crate::survey::Facts;
@@ -115,6 +115,9 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     if !matches!(facts.burned_in.as_str(), "" | "NO") {
         return refuse("the object says that text is burned in");
+    }
+    if overlay_stays(facts, header.encoding) {
+        return refuse("an overlay stands in the cells of the pixels and cannot be cleared");
     }
     if is_dose && facts.image_type.is_empty() {
         return Ok(());

@@ -9,6 +9,7 @@ use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UN
 
 use crate::dictionary::DICTIONARY;
 use crate::fragments::Offsets;
+use crate::pixels::Overlay;
 use crate::refusal::{Kind, Refusal};
 use crate::residual::Secrets;
 use crate::rules::{Dates, Nest, Rules, Step, tags};
@@ -44,6 +45,8 @@ pub(crate) struct Facts {
     /// Whether an attribute that gives the size of the image has another representation or more than one value.
     pub(crate) has_odd_geometry: bool,
     pub(crate) has_overlay: bool,
+    /// By group.
+    pub(crate) overlays: BTreeMap<u16, Overlay>,
     pub(crate) has_document: bool,
     pub(crate) has_directory: bool,
     any: bool,
@@ -229,11 +232,7 @@ impl Facts {
             0x0028_0002 | 0x0028_0010 | 0x0028_0011 | 0x0028_0100..=0x0028_0103 => {
                 let is_one = matches!(header.vr, Vr::US | Vr::UN) && matches!(header.length, 0 | 2);
                 self.has_odd_geometry |= !is_one;
-                if let Some(&[a, b]) = reader.value()? {
-                    let number = match encoding {
-                        Encoding::ExplicitBig => u16::from_be_bytes([a, b]),
-                        _ => u16::from_le_bytes([a, b]),
-                    };
+                if let Some(number) = reader.value()?.and_then(|value| number(value, encoding)) {
                     self.numbers.insert(header.tag.0, number);
                 }
                 return Ok(());
@@ -248,16 +247,36 @@ impl Facts {
                 self.native.push(header.tag);
                 return Ok(());
             }
-            tag => {
-                self.has_overlay |= tag >> 24 == 0x60;
-                return Ok(());
-            }
+            0x6000_0000..=0x60FF_FFFF => return self.overlay(header, reader),
+            _ => return Ok(()),
         };
         // The first one counts, as it does for those who read the file later.
         if place.is_empty()
             && let Some(value) = reader.value()?
         {
             *place = trimmed(value).into_owned();
+        }
+        Ok(())
+    }
+
+    fn overlay<S: Source>(&mut self, header: Header, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        let encoding = reader.encoding();
+        self.has_overlay = true;
+        if header.tag.is_private() {
+            return Ok(());
+        }
+        let overlay = self.overlays.entry(header.tag.group()).or_default();
+        match header.tag.element() {
+            0x0010 | 0x0011 => overlay.is_there = true,
+            element @ (0x0100 | 0x0102) => {
+                overlay.is_there = true;
+                let value = reader.value()?.and_then(|value| number(value, encoding));
+                overlay.is_odd |= header.length > 0 && value.is_none();
+                let place = if element == 0x0100 { &mut overlay.allocated } else { &mut overlay.position };
+                *place = value;
+            }
+            0x3000 => overlay.has_data |= header.length > 0,
+            _ => {}
         }
         Ok(())
     }
@@ -329,6 +348,15 @@ impl Facts {
             }
         }
     }
+}
+
+/// One number of 16 bits.
+fn number(value: &[u8], encoding: Encoding) -> Option<u16> {
+    let bytes = value.try_into().ok()?;
+    Some(match encoding {
+        Encoding::ExplicitBig => u16::from_be_bytes(bytes),
+        _ => u16::from_le_bytes(bytes),
+    })
 }
 
 /// A value without its padding. Bytes that are no UTF-8 (other character sets) are spelled in hexadecimal digits: a

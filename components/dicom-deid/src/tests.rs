@@ -725,6 +725,68 @@ fn tailed(tag: u32, vr: Vr, value: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 #[test]
+fn spare_bits_of_cells_of_every_width_are_cleared_where_there_is_an_overlay() {
+    let cells = |allocated: u8, stored: u8, signed: u8, pixels: &[u8]| {
+        let out = explicit_accepted(&|w| {
+            let columns = u8::try_from(pixels.len()).unwrap() / (allocated / 8);
+            for (tag, value) in [(0x10, 1), (0x11, columns), (0x100, allocated), (0x101, stored)] {
+                put(w, 0x0028_0000 + tag, Vr::US, &[value, 0]);
+            }
+            put(w, 0x0028_0103, Vr::US, &[signed, 0]);
+            put(w, 0x6000_0102, Vr::US, &[stored, 0]);
+            put(w, 0x7FE0_0010, Vr::OW, pixels);
+        });
+        let (.., pixels) = elements(&out).pop().unwrap();
+        pixels
+    };
+    assert_eq!(cells(8, 7, 0, &[0xFF, 0x81]), [0x7F, 0x01]);
+    assert_eq!(cells(8, 7, 1, &[0x3F, 0x41]), [0x3F, 0xC1], "the sign stays");
+    assert_eq!(cells(32, 31, 0, &[1, 2, 3, 0x84, 5, 6, 7, 0xFF]), [1, 2, 3, 4, 5, 6, 7, 0x7F]);
+    assert_eq!(cells(32, 12, 0, &[1, 0xF2, 3, 4]), [1, 2, 0, 0]);
+    assert_eq!(cells(32, 12, 1, &[1, 0xF8, 3, 4, 1, 0xF7, 3, 4]), [1, 0xF8, 0xFF, 0xFF, 1, 7, 0, 0]);
+    assert_eq!(cells(16, 8, 1, &[0x80, 0x5A, 0x7F, 0x5A]), [0x80, 0xFF, 0x7F, 0]);
+    assert_eq!(cells(64, 63, 0, &[0xFF; 8]), [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]);
+}
+
+#[test]
+fn an_overlay_in_cells_that_cannot_be_cleared_waits_for_a_person() {
+    let scan = |stored: u8, native: bool, overlay: &[(u32, u8)]| {
+        let rle = "1.2.840.10008.1.2.5";
+        let bytes = file(if native { EXPLICIT } else { rle }, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0008, Vr::CS, b"ORIGINAL\\PRIMARY");
+            put(w, 0x0008_0016, Vr::UI, CT_CLASS.as_bytes());
+            put(w, 0x0008_0060, Vr::CS, b"CT");
+            for (tag, value) in [(0x10, 1), (0x11, 2), (0x100, 16), (0x101, stored)] {
+                put(w, 0x0028_0000 + tag, Vr::US, &[value, 0]);
+            }
+            for (tag, value) in overlay {
+                put(w, 0x6000_0000 + tag, Vr::US, &[*value, 0]);
+            }
+            if native {
+                return put(w, 0x7FE0_0010, Vr::OW, &[0; 4]);
+            }
+            w.header(Tag::PIXEL_DATA, Vr::OB, u32::MAX);
+            w.fragment(0);
+            w.fragment(64);
+            w.raw(&[0; 64]).unwrap();
+            w.sequence_end().unwrap();
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let (embedded, apart) = ([(0x100, 16), (0x102, 15)], [(0x100, 1), (0x102, 0), (0x3000, 0)]);
+    assert_eq!(scan(12, true, &embedded), None, "cleared");
+    assert_eq!(scan(12, false, &embedded), risk);
+    assert_eq!(scan(16, true, &embedded), risk, "no bit to spare");
+    assert_eq!(scan(12, true, &[(0x100, 16), (0x102, 3)]), risk, "a bit of the image itself");
+    assert_eq!(scan(12, false, &[(0x10, 1), (0x11, 2)]), risk, "an overlay without data of its own");
+    for native in [true, false] {
+        assert_eq!(scan(12, native, &apart), None);
+        assert_eq!(scan(16, native, &[(0x22, 0)]), None);
+    }
+}
+
+#[test]
 fn an_image_whose_size_is_not_certain_is_refused_and_nothing_stays_behind_one() {
     for (tag, vr, value) in [
         (0x0028_0010, Vr::US, [1, 0, 1, 0].as_slice()),
