@@ -5,7 +5,7 @@ use dicom_stream::{FileHeader, Tag};
 use crate::pixels::{native_length, overlay_stays};
 use crate::refusal::{Kind, Refusal};
 use crate::rules::PixelRisk;
-use crate::survey::Facts;
+use crate::survey::{Facts, is_well_known};
 
 /// Storage classes of the images that a scanner makes without people's text: CT, MR, PET and their enhanced kinds.
 const LOW_RISK_CLASSES: [&str; 11] = [
@@ -34,6 +34,12 @@ const VIDEO_CLASSES: [&str; 3] = [
     "1.2.840.10008.5.1.4.1.1.77.1.2.1",
     "1.2.840.10008.5.1.4.1.1.77.1.4.1",
 ];
+
+/// Waveforms: electrocardiograms, pressures, pulses, breath, electroencephalograms, and sound.
+const WAVEFORM_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.9.";
+
+/// Voice and general audio.
+const AUDIO_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.9.4.";
 
 /// Media storage directory.
 const DIRECTORY_CLASS: &str = "1.2.840.10008.1.3.10";
@@ -90,6 +96,12 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     if classes.iter().any(|class| VIDEO_CLASSES.contains(class)) {
         return Err(Refusal::new(Kind::Policy, "video", "films are not de-identified"));
+    }
+    let is_waveform = |class: &str| class.starts_with(WAVEFORM_CLASSES) && is_well_known(class);
+    let class = if facts.sop_class.is_empty() { &header.sop_class } else { &facts.sop_class };
+    let is_audio = classes.iter().any(|class| class.starts_with(AUDIO_CLASSES));
+    if is_audio || facts.has_waveform && !is_waveform(class) {
+        return Err(Refusal::new(Kind::Policy, "video", "what may be a recorded voice is not de-identified"));
     }
     if !facts.has_pixels {
         return Ok(());

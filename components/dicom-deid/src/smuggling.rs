@@ -86,7 +86,7 @@ fn leaks(bytes: &[u8]) -> Vec<&'static str> {
 
 /// Elements that refuse a file or end its data set, whatever they hold; and the image.
 fn is_apart(tag: u32) -> bool {
-    matches!(tag, 0 | 0x0004_1220 | 0x0042_0011 | 0x7FE0_0008..=0x7FE0_0010)
+    matches!(tag, 0 | 0x0004_1220 | 0x0042_0011 | 0x5400_0100 | 0x5400_1010 | 0x7FE0_0008..=0x7FE0_0010)
 }
 
 /// Every attribute of the standard, patterns with a number put in, ascending; with the standard's representation.

@@ -49,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) overlays: BTreeMap<u16, Overlay>,
     pub(crate) has_document: bool,
     pub(crate) has_directory: bool,
+    /// Whether a curve over time stays: of a heart, or of a voice.
+    pub(crate) has_waveform: bool,
     any: bool,
     /// Content items of a report in order: whether one stays, and how many begin before its end.
     pub(crate) content: Vec<(bool, usize)>,
@@ -92,6 +94,9 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
         let event = reader.next_event()?;
         if level != Some(Level::Gone) {
             ascend(event, &mut last)?;
+            if let Event::Element(header) | Event::Sequence(header) | Event::Fragments(header) = event {
+                facts.has_waveform |= WAVEFORMS.contains(&header.tag);
+            }
         }
         match event {
             Event::Element(header) if level == Some(Level::Gone) => {
@@ -377,6 +382,9 @@ pub(crate) fn trimmed(value: &[u8]) -> Cow<'_, str> {
         }
     }
 }
+
+/// Waveform Sequence and Waveform Data.
+const WAVEFORMS: [Tag; 2] = [Tag(0x5400_0100), Tag(0x5400_1010)];
 
 /// UIDs that name a thing of this patient's whatever they are: instance, study and series. A frame of reference may be
 /// one that the standard assigns.

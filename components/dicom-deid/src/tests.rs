@@ -636,6 +636,36 @@ fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
 }
 
 #[test]
+fn what_may_be_a_recorded_voice_is_refused_and_a_heart_is_not() {
+    let recorded = |class: &str, sequence: Option<Vr>| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0016, Vr::UI, class.as_bytes());
+            if let Some(vr) = sequence {
+                w.header(Tag(0x5400_0100), vr, u32::MAX);
+                w.sequence_end().unwrap();
+            }
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let refused = Some((Kind::Policy, "video"));
+    for audio in ["1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"] {
+        assert_eq!(recorded(audio, Some(Vr::SQ)), refused);
+        assert_eq!(recorded(audio, None), refused);
+    }
+    for class in [CT_CLASS, "", "1.2.840.10008.5.1.4.1.1.9.77", "2.999.9"] {
+        assert_eq!(recorded(class, Some(Vr::SQ)), refused, "{class}");
+        assert_eq!(recorded(class, Some(Vr::UN)), refused, "{class}");
+        assert_eq!(recorded(class, None), None, "{class}");
+    }
+    assert_eq!(recorded("1.2.840.10008.5.1.4.1.1.9.1.1", Some(Vr::SQ)), None, "an electrocardiogram");
+    let alone = refusal(&|w| {
+        put(w, 0x0008_0016, Vr::UI, CT_CLASS.as_bytes());
+        put(w, 0x5400_1010, Vr::OW, b"voice.");
+    });
+    assert_eq!(alone.code, "video", "data without its sequence");
+}
+
+#[test]
 fn every_transfer_syntax_comes_out_as_it_went_in() {
     for (syntax, encoding) in [
         ("1.2.840.10008.1.2", Encoding::ImplicitLittle),

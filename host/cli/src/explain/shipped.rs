@@ -93,7 +93,7 @@ pub(crate) const SHIPPED: &[Explanation] = &[
         "the transfer syntax is not handled",
         "convert the file, for example with dcmdjpeg or dcmconv"),
     code("dicom-deid", "video",
-        "the file holds a video, whose pixels cannot be cleaned",
+        "the file holds a video or may hold a recorded voice, which cannot be cleaned",
         "keep such objects out of this pipeline"),
     code("deid-verify", "address-in-value",
         "an e-mail address stands in a value that was to stay",
