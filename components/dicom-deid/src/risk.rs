@@ -22,6 +22,9 @@ const LOW_RISK_CLASSES: [&str; 11] = [
     "1.2.840.10008.5.1.4.1.1.130",
 ];
 
+/// The one of them whose images have colours: Enhanced MR Color.
+const COLOUR_CLASS: &str = "1.2.840.10008.5.1.4.1.1.4.3";
+
 /// RT Dose: a grid of doses that a planning system computed, no picture, so it has no image type.
 const DOSE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.481.2";
 
@@ -127,6 +130,13 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     if !matches!(facts.burned_in.as_str(), "" | "NO") {
         return refuse("the object says that text is burned in");
+    }
+    if !matches!(facts.recognizable.as_str(), "" | "NO") {
+        return refuse("the object says that a person can be recognised");
+    }
+    let grey = facts.photometric.is_empty() || facts.photometric.starts_with("MONOCHROME");
+    if class != COLOUR_CLASS && !(grey && facts.number(0x0028_0002).unwrap_or(1) == 1) {
+        return refuse("images of this class have no colours, so it is a picture of a screen");
     }
     if overlay_stays(facts, header.encoding) {
         return refuse("an overlay stands in the cells of the pixels and cannot be cleared");

@@ -28,6 +28,7 @@ pub(crate) struct Facts {
     pub(crate) modality: String,
     pub(crate) image_type: String,
     pub(crate) burned_in: String,
+    pub(crate) recognizable: String,
     pub(crate) frames: String,
     pub(crate) photometric: String,
     study: String,
@@ -234,6 +235,7 @@ impl Facts {
                 &mut self.frames
             }
             0x0028_0301 => &mut self.burned_in,
+            0x0028_0302 => &mut self.recognizable,
             0x0028_0002 | 0x0028_0010 | 0x0028_0011 | 0x0028_0100..=0x0028_0103 => {
                 let is_one = matches!(header.vr, Vr::US | Vr::UN) && matches!(header.length, 0 | 2);
                 self.has_odd_geometry |= !is_one;

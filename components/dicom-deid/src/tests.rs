@@ -616,6 +616,40 @@ fn an_element_that_stands_twice_or_behind_a_later_one_is_refused() {
 }
 
 #[test]
+fn requirement_12_faces_and_pictures_of_screens_wait_for_a_person() {
+    let scan = |class: &str, samples: u8, photometric: &[u8], recognizable: &[u8]| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0008, Vr::CS, b"ORIGINAL\\PRIMARY");
+            put(w, 0x0008_0016, Vr::UI, class.as_bytes());
+            put(w, 0x0008_0060, Vr::CS, b"MR");
+            put(w, 0x0028_0002, Vr::US, &[samples, 0]);
+            put(w, 0x0028_0004, Vr::CS, photometric);
+            for (tag, value) in [(0x0028_0010, 1), (0x0028_0011, 2), (0x0028_0100, 8)] {
+                put(w, tag, Vr::US, &[value, 0]);
+            }
+            put(w, 0x0028_0302, Vr::CS, recognizable);
+            put(w, 0x7FE0_0010, Vr::OW, &[1; 6]);
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let (mr, colour) = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.3");
+    for recognizable in [b"NO".as_slice(), b""] {
+        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), None);
+    }
+    for recognizable in [b"YES".as_slice(), b"MAYBE"] {
+        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), risk);
+    }
+    assert_eq!(scan(mr, 1, b"MONOCHROME1", b""), None);
+    assert_eq!(scan(mr, 1, b"", b""), None);
+    assert_eq!(scan(mr, 3, b"RGB", b""), risk);
+    assert_eq!(scan(mr, 3, b"", b""), risk, "three samples are colours");
+    assert_eq!(scan(mr, 1, b"PALETTE COLOR", b""), risk);
+    assert_eq!(scan(colour, 3, b"RGB", b""), None, "a class of coloured images");
+    assert_eq!(scan(colour, 3, b"RGB", b"YES"), risk);
+}
+
+#[test]
 fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
     let document = refusal(&|w| put(w, 0x0042_0011, Vr::OB, b"%PDF"));
     assert_eq!((document.kind, document.code), (Kind::Policy, "encapsulated-document"));
