@@ -437,6 +437,20 @@ fn a_name_that_only_a_removed_sequence_gives_is_looked_for_too() {
 }
 
 #[test]
+fn a_name_or_a_date_in_another_representation_is_looked_for_too() {
+    for vr in [Vr::OB, Vr::UT, Vr::UN, Vr::LO, Vr::PN] {
+        let (out, _, _) = explicit(&|w| {
+            put(w, 0x0010_0010, vr, b"Earlier^Name");
+            put(w, 0x0010_0030, vr, b"19310317");
+            put(w, 0x0018_1160, Vr::SH, b"for EARLIER");
+            put(w, 0x0018_7050, Vr::CS, b"17.03.1931");
+        });
+        assert_eq!(value(&out, &[0x0018_1160]).as_deref(), Some(""), "{vr:?}");
+        assert_eq!(value(&out, &[0x0018_7050]).as_deref(), Some(""), "{vr:?}");
+    }
+}
+
+#[test]
 fn what_the_next_stage_is_told_names_nobody() {
     for (modality, expected) in [(b"CT".as_slice(), Some("CT")), (b"ZZMARKFAM", None), (b"C T", None)] {
         let (_, host, _) = explicit(&|w| {

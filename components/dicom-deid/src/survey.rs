@@ -327,6 +327,11 @@ impl Facts {
 
     /// Notes a value that goes, where it may be repeated in one that stays.
     fn secret<S: Source>(&mut self, header: Header, vr: Vr, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        // A name is one in whatever representation it is written.
+        let vr = match DICTIONARY.vr(header.tag) {
+            Some(standard @ (Vr::PN | Vr::DA | Vr::DT)) => standard,
+            _ => vr,
+        };
         if !matches!(vr, Vr::PN | Vr::DA | Vr::DT) && !Secrets::names(header.tag) {
             return Ok(());
         }
