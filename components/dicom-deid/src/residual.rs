@@ -97,8 +97,15 @@ impl Secrets {
         let (plain, escaped) = value.split_at_checked(escape).unwrap_or_default();
         for (part, minimum) in [(plain, WORD_MINIMUM), (escaped, WORD_MINIMUM + 2)] {
             for word in part.split(|byte| !is_word(*byte)).filter(|word| word.len() >= minimum) {
-                self.begins.add(word);
-                self.people.insert(folded(word));
+                add_spellings(word, &mut self.people, &mut self.begins);
+            }
+        }
+        // Names in ideographs and syllables are written without anything between family and given name.
+        for spelling in plain.split(|byte| matches!(byte, b'=' | b'\\')) {
+            let mut parts = spelling.split(|byte| *byte == b'^').map(<[u8]>::trim_ascii);
+            let joined = [parts.next(), parts.next()].map(Option::unwrap_or_default).concat();
+            if joined.len() >= WORD_MINIMUM && joined.iter().all(|byte| *byte >= 0x80) {
+                add_spellings(&joined, &mut self.people, &mut self.begins);
             }
         }
     }
@@ -114,8 +121,7 @@ impl Secrets {
         let minimum = if tag == tags::PATIENT_ID { WORD_MINIMUM } else { WORD_MINIMUM + 2 };
         for one in value.split(|byte| matches!(byte, b'\\' | 0)).map(<[u8]>::trim_ascii) {
             if one.len() >= minimum && one.iter().copied().any(is_word) {
-                self.begins.add(one);
-                words.insert(folded(one));
+                add_spellings(one, words, &mut self.begins);
             }
         }
     }
@@ -173,6 +179,50 @@ impl Secrets {
                         .flatten()
                         .any(|day| self.dates.contains(day))
             })
+    }
+}
+
+/// Notes a word as it is and, where it has letters that the search does not fold, in capitals, in small letters, and
+/// in those behind a capital: as UTF-8, else as the two families of single-byte sets that have capitals (ISO 8859-1 and
+/// its like; Cyrillic), whichever it is.
+fn add_spellings(word: &[u8], words: &mut BTreeSet<Folded>, begins: &mut Begins) {
+    let mut add = |word: &[u8]| {
+        begins.add(word);
+        words.insert(folded(word));
+    };
+    add(word);
+    if word.is_ascii() {
+        return;
+    }
+    if let Ok(text) = std::str::from_utf8(word) {
+        let (small, capital) = (text.to_lowercase(), text.to_uppercase());
+        let first = text.chars().next().map(char::len_utf8).unwrap_or_default();
+        let (head, tail) = text.split_at_checked(first).unwrap_or_default();
+        add(small.as_bytes());
+        add(capital.as_bytes());
+        add((head.to_uppercase() + &tail.to_lowercase()).as_bytes());
+        return;
+    }
+    let latin = |byte: u8, capital: bool| match byte {
+        0xC0..=0xDE if !capital && byte != 0xD7 => byte + 0x20,
+        0xE0..=0xFE if capital && byte != 0xF7 => byte - 0x20,
+        _ => byte,
+    };
+    let cyrillic = |byte: u8, capital: bool| match byte {
+        0xB0..=0xCF if !capital => byte + 0x20,
+        0xD0..=0xEF if capital => byte - 0x20,
+        0xA1..=0xAF if !capital => byte + 0x50,
+        0xF1..=0xFF if capital => byte - 0x50,
+        _ => byte,
+    };
+    let sets: [&dyn Fn(u8, bool) -> u8; 2] = [&latin, &cyrillic];
+    for set in sets {
+        let spelled = |capital: fn(usize) -> bool| -> Vec<u8> {
+            word.iter().enumerate().map(|(at, byte)| set(*byte, capital(at))).collect()
+        };
+        add(&spelled(|_| false));
+        add(&spelled(|_| true));
+        add(&spelled(|at| at == 0));
     }
 }
 
@@ -292,6 +342,35 @@ mod tests {
         }
         for text in ["", "STD", "evaluation", "AB-123", "12", "Acme", "dr", "hospital"] {
             assert!(!found(text, Reading::Text), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_capitals_and_small_letters_of_other_alphabets() {
+        let found = |name: &[u8], text: &[u8]| {
+            let mut secrets = Secrets::default();
+            secrets.add_name(name);
+            secrets.stand_in(Tag(0x0018_1160), text, Reading::Text, &Pseudonymized::default())
+        };
+        for (name, text) in [
+            ("ИВАНОВСКИЙ^ПЁТР", "для Ивановский"),
+            ("Ивановский^Пётр", "ПЁТР"),
+            ("ивановский^пётр", "Пётр"),
+            ("Äölmüller^Ünal", "ÄÖLMÜLLER"),
+            ("Strauß^Jürgen", "jÜrgen"),
+            ("王^伟", "王伟"),
+            ("Hong^Gildong=洪^吉洞=홍^길동", "환자 홍길동"),
+            ("Yamada^Tarou=山田^太郎", "山田太郎"),
+        ] {
+            assert!(found(name.as_bytes(), text.as_bytes()), "{name} {text}");
+        }
+        // ISO 8859-1, ISO 8859-5, GB18030.
+        let (one, other) = (b"\xC4\xD6LM\xDCLLER^X".as_slice(), b"\xB8\xB2\xB0\xBD\xBE\xB2^X".as_slice());
+        assert!(found(one, b"\xC4\xF6lm\xFCller") && found(one, b"for \xE4\xF6lm\xFCller"));
+        assert!(found(other, b"\xB8\xD2\xD0\xDD\xDE\xD2") && found(other, b"\xD8\xD2\xD0\xDD\xDE\xD2"));
+        assert!(found(b"Wang^Wei=\xCD\xF5^\xCE\xB0", b"\xCD\xF5\xCE\xB0"));
+        for (name, text) in [("王^伟", "王者"), ("Müller^Eva", "Mühle"), ("Ng^Li", "NgLi")] {
+            assert!(!found(name.as_bytes(), text.as_bytes()), "{name} {text}");
         }
     }
 

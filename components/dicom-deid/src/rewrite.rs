@@ -56,9 +56,7 @@ pub(crate) fn rewrite<S: Source, H: Host>(
     host.open(&attributes(header, facts, names))?;
     let mut writer = Writer::new(Sink(host), 64 * 1024);
     // INVARIANT: nothing of the file reaches group 2 unless it is a UID that may stay (`requirement_4_the_file_meta_…`).
-    let instance = names
-        .uid(&facts.sop_instance)
-        .or(Some(&facts.sop_instance).filter(|uid| is_well_known(uid)).map(String::as_str));
+    let instance = names.uid(&facts.sop_instance);
     let class = if facts.sop_class.is_empty() { &header.sop_class } else { &facts.sop_class };
     // A class by which something of this patient's is called is none.
     let is_class = is_uid(class)
@@ -312,8 +310,8 @@ impl<H: Host> Rewrite<'_, H> {
                 return self.put(tag, vr, Action::Cleaned, &[]);
             }
         }
-        let mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
-        let image = if is_pixels { native_length(self.facts, reader.encoding()) } else { None };
+        let mut mask = if tag == Tag::PIXEL_DATA { Mask::of(self.facts, reader.encoding()) } else { None };
+        let image = if is_pixels { native_length(self.facts, tag, reader.encoding()) } else { None };
         if mask.is_some() {
             self.trail.note("unused-bits-cleared");
         }
@@ -323,7 +321,7 @@ impl<H: Host> Rewrite<'_, H> {
         while reader.left() > 0 {
             let mut part = reader.part()?;
             let bytes = part.bytes()?;
-            if let Some(mask) = &mask {
+            if let Some(mask) = &mut mask {
                 mask.apply(bytes, offset);
             }
             if let Some(image) = image {
@@ -453,11 +451,12 @@ fn map_uids(value: &[u8], names: &Pseudonymized, out: &mut Vec<u8>) -> Action {
             out.push(b'\\');
         }
         let uid = trimmed(uid);
-        if is_well_known(&uid) {
-            out.extend_from_slice(uid.as_bytes());
-        } else if let Some(mapped) = names.uid(&uid) {
+        // By the value: what names an instance somewhere in the file is called the same where it is referred to.
+        if let Some(mapped) = names.uid(&uid) {
             out.extend_from_slice(mapped.as_bytes());
             action = Action::UidMapped;
+        } else if is_well_known(&uid) {
+            out.extend_from_slice(uid.as_bytes());
         }
     }
     action

@@ -1,10 +1,11 @@
 //! Which objects are refused outright: their pixels may hold text, or they are documents, films, directories.
 
-use dicom_stream::FileHeader;
+use dicom_stream::{FileHeader, Tag};
 
+use crate::pixels::{native_length, overlay_stays};
 use crate::refusal::{Kind, Refusal};
 use crate::rules::PixelRisk;
-use crate::survey::Facts;
+use crate::survey::{Facts, is_well_known};
 
 /// Storage classes of the images that a scanner makes without people's text: CT, MR, PET and their enhanced kinds.
 const LOW_RISK_CLASSES: [&str; 11] = [
@@ -21,6 +22,9 @@ const LOW_RISK_CLASSES: [&str; 11] = [
     "1.2.840.10008.5.1.4.1.1.130",
 ];
 
+/// The one of them whose images have colours: Enhanced MR Color.
+const COLOUR_CLASS: &str = "1.2.840.10008.5.1.4.1.1.4.3";
+
 /// RT Dose: a grid of doses that a planning system computed, no picture, so it has no image type.
 const DOSE_CLASS: &str = "1.2.840.10008.5.1.4.1.1.481.2";
 
@@ -33,6 +37,12 @@ const VIDEO_CLASSES: [&str; 3] = [
     "1.2.840.10008.5.1.4.1.1.77.1.2.1",
     "1.2.840.10008.5.1.4.1.1.77.1.4.1",
 ];
+
+/// Waveforms: electrocardiograms, pressures, pulses, breath, electroencephalograms, and sound.
+const WAVEFORM_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.9.";
+
+/// Voice and general audio.
+const AUDIO_CLASSES: &str = "1.2.840.10008.5.1.4.1.1.9.4.";
 
 /// Media storage directory.
 const DIRECTORY_CLASS: &str = "1.2.840.10008.1.3.10";
@@ -90,7 +100,22 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     if classes.iter().any(|class| VIDEO_CLASSES.contains(class)) {
         return Err(Refusal::new(Kind::Policy, "video", "films are not de-identified"));
     }
-    if !facts.has_pixels || risk == PixelRisk::DangerouslyAccept {
+    let is_waveform = |class: &str| class.starts_with(WAVEFORM_CLASSES) && is_well_known(class);
+    let class = if facts.sop_class.is_empty() { &header.sop_class } else { &facts.sop_class };
+    let is_audio = classes.iter().any(|class| class.starts_with(AUDIO_CLASSES));
+    if is_audio || facts.has_waveform && !is_waveform(class) {
+        return Err(Refusal::new(Kind::Policy, "video", "what may be a recorded voice is not de-identified"));
+    }
+    if !facts.has_pixels {
+        return Ok(());
+    }
+    // What stands behind the image is blanked, so where it ends has to be certain, whoever reads it.
+    let is_certain = |tag: &Tag| native_length(facts, *tag, header.encoding).is_some();
+    if facts.has_odd_geometry || !facts.native.iter().all(is_certain) {
+        let why = "the attributes of the image do not say how large it is";
+        return Err(Refusal::new(Kind::Malformed, "structure", why));
+    }
+    if risk == PixelRisk::DangerouslyAccept {
         return Ok(());
     }
     let refuse = |why: &str| Err(Refusal::new(Kind::NeedsReview, "burned-in-risk", why));
@@ -105,6 +130,16 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     if !matches!(facts.burned_in.as_str(), "" | "NO") {
         return refuse("the object says that text is burned in");
+    }
+    if !matches!(facts.recognizable.as_str(), "" | "NO") {
+        return refuse("the object says that a person can be recognised");
+    }
+    let grey = facts.photometric.is_empty() || facts.photometric.starts_with("MONOCHROME");
+    if class != COLOUR_CLASS && !(grey && facts.number(0x0028_0002).unwrap_or(1) == 1) {
+        return refuse("images of this class have no colours, so it is a picture of a screen");
+    }
+    if overlay_stays(facts, header.encoding) {
+        return refuse("an overlay stands in the cells of the pixels and cannot be cleared");
     }
     if is_dose && facts.image_type.is_empty() {
         return Ok(());

@@ -46,13 +46,24 @@ const ACCEPT: Options = Options {
     paths: crate::Paths::Forget,
 };
 
+const IDENTITY: [(u32, Vr, &[u8]); 6] = [
+    (0x0008_0018, Vr::UI, b"2.999.4711.1"),
+    (0x0008_0020, Vr::DA, b"20190704"),
+    (0x0010_0010, Vr::PN, b"ZZMARKFAM5^ZZMARKGIV5^von^^=\x1B$B;3ED\x1B(B"),
+    (0x0010_0020, Vr::LO, b"ZZMARKPID5"),
+    (0x0010_0030, Vr::DA, b"19310317"),
+    (0x0010_1000, Vr::LO, b"other\\47114711"),
+];
+
 fn identity(w: &mut Writer<Vec<u8>>) {
-    put(w, 0x0008_0018, Vr::UI, b"2.999.4711.1");
-    put(w, 0x0008_0020, Vr::DA, b"20190704");
-    put(w, 0x0010_0010, Vr::PN, b"ZZMARKFAM5^ZZMARKGIV5^von^^=\x1B$B;3ED\x1B(B");
-    put(w, 0x0010_0020, Vr::LO, b"ZZMARKPID5");
-    put(w, 0x0010_0030, Vr::DA, b"19310317");
-    put(w, 0x0010_1000, Vr::LO, b"other\\47114711");
+    identity_before(w, u32::MAX, 0);
+}
+
+/// The part of the identity whose tags are lower than `before` and not lower than `from`.
+fn identity_before(w: &mut Writer<Vec<u8>>, before: u32, from: u32) {
+    for (tag, vr, value) in IDENTITY.into_iter().filter(|(tag, ..)| (from..before).contains(tag)) {
+        put(w, tag, vr, value);
+    }
 }
 
 /// Values of each form: text around a word, the number, the UID, the dates, and what a representation may be taken for.
@@ -75,7 +86,7 @@ fn leaks(bytes: &[u8]) -> Vec<&'static str> {
 
 /// Elements that refuse a file or end its data set, whatever they hold; and the image.
 fn is_apart(tag: u32) -> bool {
-    matches!(tag, 0 | 0x0004_1220 | 0x0042_0011 | 0x7FE0_0008..=0x7FE0_0010)
+    matches!(tag, 0 | 0x0004_1220 | 0x0042_0011 | 0x5400_0100 | 0x5400_1010 | 0x7FE0_0008..=0x7FE0_0010)
 }
 
 /// Every attribute of the standard, patterns with a number put in, ascending; with the standard's representation.
@@ -102,8 +113,17 @@ fn no_attribute_of_the_standard_lets_an_identity_through_in_any_representation()
     let forms = forms.into_iter().chain(written.map(|vr| (EXPLICIT, Encoding::ExplicitLittle, vr)));
     for (form, (syntax, encoding, vr)) in forms.enumerate() {
         for (number, planted) in VALUES.iter().enumerate() {
-            let all = |w: &mut Writer<Vec<u8>>| {
+            let all = |w: &mut Writer<Vec<u8>>, outermost: bool| {
                 for (tag, standard) in &attributes {
+                    let of_identity = IDENTITY.iter().find(|(identity, ..)| identity == tag);
+                    if let Some((tag, vr, value)) = of_identity.filter(|_| outermost) {
+                        put(w, *tag, *vr, value);
+                        continue;
+                    }
+                    // Behind the file meta group these would belong to it.
+                    if outermost && *tag < 0x0008_0000 {
+                        continue;
+                    }
                     let own = match standard {
                         // Such bytes are no items, and in implicit encoding the standard says that they should be.
                         b"SQ" if encoding == Encoding::ImplicitLittle => continue,
@@ -115,16 +135,17 @@ fn no_attribute_of_the_standard_lets_an_identity_through_in_any_representation()
                 }
             };
             let bytes = file(syntax, encoding, &|w| {
-                identity(w);
                 // Every other one inside of an item.
                 if (form + number) % 2 == 0 {
-                    return all(w);
+                    return all(w, true);
                 }
+                identity_before(w, 0x0008_1140, 0);
                 w.sequence(Tag(0x0008_1140));
                 w.item();
-                all(w);
+                all(w, false);
                 w.item_end().unwrap();
                 w.sequence_end().unwrap();
+                identity_before(w, u32::MAX, 0x0008_1140);
             });
             let (host, _) = run(&bytes, ACCEPT).unwrap();
             let found = leaks(&host.written);
@@ -244,7 +265,19 @@ fn node() -> impl Strategy<Value = Node> {
     })
 }
 
+impl Node {
+    fn tag(&self) -> u32 {
+        match self {
+            Self::Element(tag, ..) | Self::Sequence(tag, ..) => *tag,
+        }
+    }
+}
+
+/// Writes nodes as a file has to have them: tags ascend, each once.
 fn write(w: &mut Writer<Vec<u8>>, nodes: &[Node]) {
+    let mut nodes: Vec<&Node> = nodes.iter().collect();
+    nodes.sort_by_key(|node| node.tag());
+    nodes.dedup_by_key(|node| node.tag());
     for node in nodes {
         match node {
             // In implicit encoding the standard says what is a sequence: such bytes would be no file.
@@ -285,8 +318,9 @@ fn write_items(w: &mut Writer<Vec<u8>>, items: &[Vec<Node>]) {
     for item in items {
         w.item();
         // Content items that stay, so that what is in them is seen.
-        put(w, 0x0040_A040, Vr::CS, b"CONTAINER");
-        write(w, item);
+        let mut nodes = vec![Node::Element(0x0040_A040, *b"CS", b"CONTAINER")];
+        nodes.extend_from_slice(item);
+        write(w, &nodes);
         w.item_end().unwrap();
     }
 }
@@ -302,9 +336,10 @@ proptest! {
         keeps in any::<bool>(),
     ) {
         let mut bytes = file(syntax.0, syntax.1, &|w| {
-            put(w, 0x0008_0000, Vr::UL, &[0; 4]);
-            identity(w);
-            write(w, &nodes);
+            let mut all = vec![Node::Element(0x0008_0000, *b"UL", &[0; 4])];
+            all.extend(IDENTITY.map(|(tag, vr, value)| Node::Element(tag, vr.0, value)));
+            all.extend(nodes.iter().filter(|node| node.tag() > 0x0008_0000).cloned());
+            write(w, &all);
         });
         if syntax.0 != "1.2.840.10008.1.2.1.99" {
             bytes.extend_from_slice(&[0; 8]);
@@ -327,10 +362,11 @@ proptest! {
 #[test]
 fn a_kept_value_that_repeats_what_goes_is_emptied_and_the_others_stay() {
     let (out, _, summary) = explicit(&|w| {
+        identity_before(w, 0x0008_0070, 0);
         put(w, 0x0008_0070, Vr::LO, b"Acme");
         put(w, 0x0008_0080, Vr::LO, b"Acme Laboratory");
         put(w, 0x0008_1090, Vr::LO, b"Acme Laboratory 3000");
-        identity(w);
+        identity_before(w, u32::MAX, 0x0008_0070);
         w.sequence(Tag(0x0010_1002));
         w.item();
         put(w, 0x0010_0020, Vr::LO, b"OTHER-4");
@@ -397,6 +433,20 @@ fn a_name_that_only_a_removed_sequence_gives_is_looked_for_too() {
         assert_eq!(value(&out, &[0x0018_1160]).as_deref(), Some(""), "{form:?}");
         assert_eq!(value(&out, &[0x0018_1210]).as_deref(), Some(""), "{form:?}");
         assert_eq!(value(&out, &[0x0018_7050]).as_deref(), Some("MOLYBDENUM"), "{form:?}");
+    }
+}
+
+#[test]
+fn a_name_or_a_date_in_another_representation_is_looked_for_too() {
+    for vr in [Vr::OB, Vr::UT, Vr::UN, Vr::LO, Vr::PN] {
+        let (out, _, _) = explicit(&|w| {
+            put(w, 0x0010_0010, vr, b"Earlier^Name");
+            put(w, 0x0010_0030, vr, b"19310317");
+            put(w, 0x0018_1160, Vr::SH, b"for EARLIER");
+            put(w, 0x0018_7050, Vr::CS, b"17.03.1931");
+        });
+        assert_eq!(value(&out, &[0x0018_1160]).as_deref(), Some(""), "{vr:?}");
+        assert_eq!(value(&out, &[0x0018_7050]).as_deref(), Some(""), "{vr:?}");
     }
 }
 
@@ -484,8 +534,9 @@ fn what_a_private_block_holds_goes_whole_and_what_follows_stays() {
 fn files_of_every_shape_are_read_and_come_out_in_one() {
     let plain = |syntax: &str, encoding| {
         file(syntax, encoding, &|w| {
+            identity_before(w, 0x0008_0060, 0);
             put(w, 0x0008_0060, Vr::CS, b"CT");
-            identity(w);
+            identity_before(w, u32::MAX, 0x0008_0060);
             put(w, 0x0020_0013, Vr::IS, b"7");
         })
     };
@@ -494,7 +545,7 @@ fn files_of_every_shape_are_read_and_come_out_in_one() {
     let big = plain("1.2.840.10008.1.2.2", Encoding::ExplicitBig);
     let set_of = |bytes: &[u8]| {
         let at = bytes.windows(6).position(|window| {
-            window == b"\x08\0\x60\0CS" || window == b"\0\x08\0\x60CS" || window == b"\x08\0\x60\0\x02\0"
+            window == b"\x08\0\x18\0UI" || window == b"\0\x08\0\x18UI" || window == b"\x08\0\x18\0\x0C\0"
         });
         bytes[at.unwrap()..].to_vec()
     };

@@ -1,6 +1,7 @@
 //! The first pass: what decisions and pseudonyms need, over exactly the elements that the second pass keeps.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UN
 
 use crate::dictionary::DICTIONARY;
 use crate::fragments::Offsets;
-use crate::host::is_uid;
+use crate::pixels::Overlay;
 use crate::refusal::{Kind, Refusal};
 use crate::residual::Secrets;
 use crate::rules::{Dates, Nest, Rules, Step, tags};
@@ -27,7 +28,9 @@ pub(crate) struct Facts {
     pub(crate) modality: String,
     pub(crate) image_type: String,
     pub(crate) burned_in: String,
+    pub(crate) recognizable: String,
     pub(crate) frames: String,
+    pub(crate) photometric: String,
     study: String,
     patient_id: String,
     patient_name: String,
@@ -38,9 +41,17 @@ pub(crate) struct Facts {
     /// Where the fragments of encapsulated pixels begin.
     pub(crate) offsets: Offsets,
     pub(crate) has_pixels: bool,
+    /// Elements that hold pixels as they stand, one after another.
+    pub(crate) native: Vec<Tag>,
+    /// Whether an attribute that gives the size of the image has another representation or more than one value.
+    pub(crate) has_odd_geometry: bool,
     pub(crate) has_overlay: bool,
+    /// By group.
+    pub(crate) overlays: BTreeMap<u16, Overlay>,
     pub(crate) has_document: bool,
     pub(crate) has_directory: bool,
+    /// Whether a curve over time stays: of a heart, or of a voice.
+    pub(crate) has_waveform: bool,
     any: bool,
     /// Content items of a report in order: whether one stays, and how many begin before its end.
     pub(crate) content: Vec<(bool, usize)>,
@@ -77,9 +88,18 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
     let mut facts = Facts::default();
     // Open sequences; for each open content item its number.
     let (mut levels, mut items) = (Vec::new(), Vec::new());
+    // The last tag of each data set that is open: the file's and the items'.
+    let mut last = vec![None];
     loop {
         let level = levels.last().copied();
-        match reader.next_event()? {
+        let event = reader.next_event()?;
+        if level != Some(Level::Gone) {
+            ascend(event, &mut last)?;
+            if let Event::Element(header) | Event::Sequence(header) | Event::Fragments(header) = event {
+                facts.has_waveform |= WAVEFORMS.contains(&header.tag);
+            }
+        }
+        match event {
             Event::Element(header) if level == Some(Level::Gone) => {
                 facts.secret(header, header.vr, reader)?;
             }
@@ -160,6 +180,27 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
     Ok(facts)
 }
 
+/// Refuses an element that stands behind a later one, or twice: of two values this reader and the next would take
+/// different ones. Tags ascend within a data set (PS3.5 section 7.1).
+fn ascend(event: Event, last: &mut Vec<Option<Tag>>) -> Result<(), Refusal> {
+    match event {
+        Event::Element(Header { tag, .. })
+        | Event::Sequence(Header { tag, .. })
+        | Event::Fragments(Header { tag, .. }) => {
+            let Some(last) = last.last_mut() else { return Ok(()) };
+            if last.is_some_and(|last| tag <= last) {
+                let why = "an element stands behind a later one, or twice";
+                return Err(Refusal::new(Kind::Malformed, "structure", why));
+            }
+            *last = Some(tag);
+        }
+        Event::Item => last.push(None),
+        Event::ItemEnd => drop(last.pop()),
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Whether a content item of this value type can be kept: it holds a number, a code, a reference or other items.
 fn stays(value_type: &[u8]) -> bool {
     matches!(
@@ -188,14 +229,17 @@ impl Facts {
             0x0010_0010 => &mut self.patient_name,
             0x0010_0020 => &mut self.patient_id,
             0x0020_000D => &mut self.study,
-            0x0028_0008 => &mut self.frames,
+            0x0028_0004 => &mut self.photometric,
+            0x0028_0008 => {
+                self.has_odd_geometry |= !matches!(header.vr, Vr::IS | Vr::UN);
+                &mut self.frames
+            }
             0x0028_0301 => &mut self.burned_in,
-            0x0028_0002..=0x0028_0103 if header.length == 2 => {
-                if let Some(&[a, b]) = reader.value()? {
-                    let number = match encoding {
-                        Encoding::ExplicitBig => u16::from_be_bytes([a, b]),
-                        _ => u16::from_le_bytes([a, b]),
-                    };
+            0x0028_0302 => &mut self.recognizable,
+            0x0028_0002 | 0x0028_0010 | 0x0028_0011 | 0x0028_0100..=0x0028_0103 => {
+                let is_one = matches!(header.vr, Vr::US | Vr::UN) && matches!(header.length, 0 | 2);
+                self.has_odd_geometry |= !is_one;
+                if let Some(number) = reader.value()?.and_then(|value| number(value, encoding)) {
                     self.numbers.insert(header.tag.0, number);
                 }
                 return Ok(());
@@ -207,18 +251,39 @@ impl Facts {
             0x7FE0_0001 | 0x7FE0_0002 => return Ok(self.offsets.extended(header, reader)?),
             0x7FE0_0008..=0x7FE0_0010 => {
                 self.has_pixels = true;
+                self.native.push(header.tag);
                 return Ok(());
             }
-            tag => {
-                self.has_overlay |= tag >> 24 == 0x60;
-                return Ok(());
-            }
+            0x6000_0000..=0x60FF_FFFF => return self.overlay(header, reader),
+            _ => return Ok(()),
         };
         // The first one counts, as it does for those who read the file later.
         if place.is_empty()
             && let Some(value) = reader.value()?
         {
             *place = trimmed(value).into_owned();
+        }
+        Ok(())
+    }
+
+    fn overlay<S: Source>(&mut self, header: Header, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        let encoding = reader.encoding();
+        self.has_overlay = true;
+        if header.tag.is_private() {
+            return Ok(());
+        }
+        let overlay = self.overlays.entry(header.tag.group()).or_default();
+        match header.tag.element() {
+            0x0010 | 0x0011 => overlay.is_there = true,
+            element @ (0x0100 | 0x0102) => {
+                overlay.is_there = true;
+                let value = reader.value()?.and_then(|value| number(value, encoding));
+                overlay.is_odd |= header.length > 0 && value.is_none();
+                let place = if element == 0x0100 { &mut overlay.allocated } else { &mut overlay.position };
+                *place = value;
+            }
+            0x3000 => overlay.has_data |= header.length > 0,
+            _ => {}
         }
         Ok(())
     }
@@ -239,7 +304,8 @@ impl Facts {
             (Step::MapUids, Vr::UI) => {
                 let Some(value) = reader.value()? else { return Ok(()) };
                 for uid in value.split(|byte| *byte == b'\\').map(trimmed) {
-                    if !uid.is_empty() && !is_well_known(&uid) && !self.uids.contains(&*uid) {
+                    let stays = is_well_known(&uid) && !INSTANCES.contains(&header.tag);
+                    if !uid.is_empty() && !stays && !self.uids.contains(&*uid) {
                         self.uids.insert(uid.into_owned());
                     }
                 }
@@ -261,6 +327,11 @@ impl Facts {
 
     /// Notes a value that goes, where it may be repeated in one that stays.
     fn secret<S: Source>(&mut self, header: Header, vr: Vr, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        // A name is one in whatever representation it is written.
+        let vr = match DICTIONARY.vr(header.tag) {
+            Some(standard @ (Vr::PN | Vr::DA | Vr::DT)) => standard,
+            _ => vr,
+        };
         if !matches!(vr, Vr::PN | Vr::DA | Vr::DT) && !Secrets::names(header.tag) {
             return Ok(());
         }
@@ -291,6 +362,15 @@ impl Facts {
     }
 }
 
+/// One number of 16 bits.
+fn number(value: &[u8], encoding: Encoding) -> Option<u16> {
+    let bytes = value.try_into().ok()?;
+    Some(match encoding {
+        Encoding::ExplicitBig => u16::from_be_bytes(bytes),
+        _ => u16::from_le_bytes(bytes),
+    })
+}
+
 /// A value without its padding. Bytes that are no UTF-8 (other character sets) are spelled in hexadecimal digits: a
 /// replacement character would make two patients one.
 pub(crate) fn trimmed(value: &[u8]) -> Cow<'_, str> {
@@ -310,14 +390,58 @@ pub(crate) fn trimmed(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// UIDs that the standard itself assigns.
+/// Waveform Sequence and Waveform Data.
+const WAVEFORMS: [Tag; 2] = [Tag(0x5400_0100), Tag(0x5400_1010)];
+
+/// UIDs that name a thing of this patient's whatever they are: instance, study and series. A frame of reference may be
+/// one that the standard assigns.
+const INSTANCES: [Tag; 3] = [Tag(0x0008_0018), Tag(0x0020_000D), Tag(0x0020_000E)];
+
+/// The standard's UIDs without their common begin, one a line, ascending by their bytes.
+const WELL_KNOWN: &str = include_str!("../table/uids.txt");
+
+/// Whether the standard itself assigns this UID. That it begins as those do says nothing: anything may stand behind.
 pub(crate) fn is_well_known(uid: &str) -> bool {
-    uid.starts_with("1.2.840.10008.") && is_uid(uid)
+    let Some(uid) = uid.strip_prefix("1.2.840.10008.") else { return false };
+    let (mut from, mut to) = (0, WELL_KNOWN.len());
+    while let Some(rows) = WELL_KNOWN.get(from..to).filter(|rows| !rows.is_empty()) {
+        let middle = rows.len() / 2;
+        let begin = rows.get(..middle).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let row = rows.get(begin..).and_then(|rows| rows.lines().next()).unwrap_or_default();
+        match row.cmp(uid) {
+            Ordering::Equal => return true,
+            Ordering::Less => from += begin + row.len() + 1,
+            Ordering::Greater => to = from + begin,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exactly_the_uids_of_the_standard_are_well_known() {
+        let mut count = 0;
+        for row in WELL_KNOWN.lines() {
+            count += 1;
+            let uid = format!("1.2.840.10008.{row}");
+            assert!(is_well_known(&uid), "{uid}");
+            for other in
+                [format!("{uid}.77341902"), format!("{uid}9999"), format!("{uid} "), format!("2.{uid}")]
+            {
+                assert!(!is_well_known(&other), "{other}");
+            }
+        }
+        assert_eq!(count, 496);
+        assert!(WELL_KNOWN.lines().is_sorted_by(|one, next| one < next));
+        for other in
+            ["", "1.2.840.10008", "1.2.840.10008.", "1.2.840.10008.0", "1.2.840.10008.77341902.19430527"]
+        {
+            assert!(!is_well_known(other), "{other}");
+        }
+    }
 
     #[test]
     fn names_in_other_character_sets_stay_different_names() {

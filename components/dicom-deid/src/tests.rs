@@ -145,6 +145,9 @@ pub(crate) fn image(
     put(writer, 0x0008_0016, Vr::UI, class.as_bytes());
     put(writer, 0x0008_0018, Vr::UI, b"2.999.1");
     put(writer, 0x0008_0060, Vr::CS, modality);
+    for (tag, value) in [(0x0028_0010, 1), (0x0028_0011, 2), (0x0028_0100, 16)] {
+        put(writer, tag, Vr::US, &[value, 0]);
+    }
     put(writer, 0x0028_0301, Vr::CS, burned_in);
     put(writer, 0x7FE0_0010, Vr::OW, &[1, 2, 3, 4]);
 }
@@ -157,8 +160,8 @@ fn requirement_1_what_no_rule_knows_is_removed() {
         put(w, 0x0009_1001, Vr::UN, b"ZZMARKPRIVATE");
         put(w, 0x0018_0000, Vr::UL, b"ZZMK");
         put(w, 0x0018_0001, Vr::LO, b"ZZMARKUNKNOWN");
-        put(w, 0x0018_0060, Vr(*b"ZZ"), b"ZZMARKVR");
         put(w, 0x0018_0015, Vr::SQ, b"");
+        put(w, 0x0018_0060, Vr(*b"ZZ"), b"ZZMARKVR");
         put(w, 0x0018_1310, Vr::LT, b"ZZMARKCLASH");
         put(w, 0x1000_0010, Vr::US, b"ZZMK");
         put(w, 0x1010_0001, Vr::US, b"ZZMK");
@@ -260,8 +263,8 @@ fn requirement_3_compound_codes_take_the_strongest_legal_action() {
         put(w, 0x0008_0080, Vr::LO, b"ZZMARK"); // X/Z/D
         put(w, 0x0008_1030, Vr::LO, b"ZZMARK"); // X
         put(w, 0x0010_2203, Vr::CS, b"ZZMARK"); // X/Z
-        put(w, 0x0018_1030, Vr::LO, b"ZZMARK"); // X/D
         put(w, 0x0018_0010, Vr::LO, b"ZZMARK"); // Z/D
+        put(w, 0x0018_1030, Vr::LO, b"ZZMARK"); // X/D
         put(w, 0x0040_A123, Vr::PN, b"ZZMARK"); // D
         put(w, 0x0072_0065, Vr::OB, b"ZZMARK"); // D
     });
@@ -305,6 +308,29 @@ fn requirement_4_uids_are_mapped_everywhere_and_well_known_ones_never() {
     assert!(!holds(&out, "2.999."), "also in the file meta group");
     assert_eq!(out.windows(one.len()).filter(|w| *w == one.as_bytes()).count(), 4, "(0002,0003) too");
     assert_eq!(host.uid_calls, 1, "one crossing of the boundary");
+}
+
+#[test]
+fn requirement_4_a_uid_that_only_begins_like_the_standards_is_mapped() {
+    let (own, frame) = ("1.2.840.10008.77341902.19430527", "1.2.840.10008.77341902.2");
+    let (out, _, _) = explicit(&|w| {
+        put(w, 0x0008_0018, Vr::UI, own.as_bytes());
+        w.sequence(Tag(0x0008_1140));
+        w.item();
+        put(w, 0x0008_1155, Vr::UI, CT_CLASS.as_bytes());
+        w.item_end().unwrap();
+        w.sequence_end().unwrap();
+        put(w, 0x0020_000D, Vr::UI, CT_CLASS.as_bytes());
+        put(w, 0x0020_000E, Vr::UI, b"1.2.840.10008.1.1");
+        put(w, 0x0020_0052, Vr::UI, frame.as_bytes());
+        put(w, 0x0020_0200, Vr::UI, b"1.2.840.10008.1.4.1.1");
+    });
+    assert!(!holds(&out, "77341902"), "in the file meta group neither");
+    assert_eq!(value(&out, &[0x0020_0052]), Some(mapped(frame)));
+    assert_eq!(value(&out, &[0x0020_000D]), Some(mapped(CT_CLASS)));
+    assert_eq!(value(&out, &[0x0020_000E]), Some(mapped("1.2.840.10008.1.1")));
+    assert_eq!(value(&out, &[0x0008_1140, 0x0008_1155]), Some(mapped(CT_CLASS)), "as it is called elsewhere");
+    assert_eq!(value(&out, &[0x0020_0200]).as_deref(), Some("1.2.840.10008.1.4.1.1"));
 }
 
 fn dated(w: &mut Writer<Vec<u8>>) {
@@ -556,6 +582,74 @@ fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
 }
 
 #[test]
+fn an_element_that_stands_twice_or_behind_a_later_one_is_refused() {
+    let twice = |tag: u32, vr: Vr, one: &[u8], other: &[u8]| {
+        let refusal = refusal(&|w| {
+            put(w, tag, vr, one);
+            put(w, tag, vr, other);
+        });
+        assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{tag:08x}");
+    };
+    twice(0x0028_0301, Vr::CS, b"NO", b"YES");
+    twice(0x0008_0060, Vr::CS, b"CT", b"US");
+    twice(0x0028_0008, Vr::IS, b"9", b"1");
+    twice(0x7FE0_0010, Vr::OW, &[0; 4], b"ZZMK");
+    twice(0x0008_1140, Vr::SQ, b"", b"");
+    let behind = refusal(&|w| {
+        put(w, 0x0008_0070, Vr::LO, b"Acme");
+        put(w, 0x0008_0060, Vr::CS, b"CT");
+    });
+    assert_eq!(behind.code, "structure");
+    let nested = |sequence: u32, vr: Vr| {
+        file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            w.header(Tag(sequence), vr, u32::MAX);
+            for _ in 0..2 {
+                w.item();
+                w.raw(b"\x08\0\0\x01\x02\0\0\0T1\x08\0\0\x01\x02\0\0\0T2").unwrap();
+                w.item_end().unwrap();
+            }
+            w.sequence_end().unwrap();
+        })
+    };
+    assert_eq!(run(&nested(0x0008_2218, Vr::UN), Options::default()).err().unwrap().code, "structure");
+    run(&nested(0x0009_1001, Vr::UN), Options::default()).unwrap();
+}
+
+#[test]
+fn requirement_12_faces_and_pictures_of_screens_wait_for_a_person() {
+    let scan = |class: &str, samples: u8, photometric: &[u8], recognizable: &[u8]| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0008, Vr::CS, b"ORIGINAL\\PRIMARY");
+            put(w, 0x0008_0016, Vr::UI, class.as_bytes());
+            put(w, 0x0008_0060, Vr::CS, b"MR");
+            put(w, 0x0028_0002, Vr::US, &[samples, 0]);
+            put(w, 0x0028_0004, Vr::CS, photometric);
+            for (tag, value) in [(0x0028_0010, 1), (0x0028_0011, 2), (0x0028_0100, 8)] {
+                put(w, tag, Vr::US, &[value, 0]);
+            }
+            put(w, 0x0028_0302, Vr::CS, recognizable);
+            put(w, 0x7FE0_0010, Vr::OW, &[1; 6]);
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let (mr, colour) = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.3");
+    for recognizable in [b"NO".as_slice(), b""] {
+        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), None);
+    }
+    for recognizable in [b"YES".as_slice(), b"MAYBE"] {
+        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), risk);
+    }
+    assert_eq!(scan(mr, 1, b"MONOCHROME1", b""), None);
+    assert_eq!(scan(mr, 1, b"", b""), None);
+    assert_eq!(scan(mr, 3, b"RGB", b""), risk);
+    assert_eq!(scan(mr, 3, b"", b""), risk, "three samples are colours");
+    assert_eq!(scan(mr, 1, b"PALETTE COLOR", b""), risk);
+    assert_eq!(scan(colour, 3, b"RGB", b""), None, "a class of coloured images");
+    assert_eq!(scan(colour, 3, b"RGB", b"YES"), risk);
+}
+
+#[test]
 fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
     let document = refusal(&|w| put(w, 0x0042_0011, Vr::OB, b"%PDF"));
     assert_eq!((document.kind, document.code), (Kind::Policy, "encapsulated-document"));
@@ -573,6 +667,36 @@ fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
         let bytes = file(syntax, Encoding::ExplicitLittle, &dated);
         assert_eq!(run(&bytes, Options::default()).err().unwrap().code, code, "{syntax}");
     }
+}
+
+#[test]
+fn what_may_be_a_recorded_voice_is_refused_and_a_heart_is_not() {
+    let recorded = |class: &str, sequence: Option<Vr>| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0016, Vr::UI, class.as_bytes());
+            if let Some(vr) = sequence {
+                w.header(Tag(0x5400_0100), vr, u32::MAX);
+                w.sequence_end().unwrap();
+            }
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let refused = Some((Kind::Policy, "video"));
+    for audio in ["1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"] {
+        assert_eq!(recorded(audio, Some(Vr::SQ)), refused);
+        assert_eq!(recorded(audio, None), refused);
+    }
+    for class in [CT_CLASS, "", "1.2.840.10008.5.1.4.1.1.9.77", "2.999.9"] {
+        assert_eq!(recorded(class, Some(Vr::SQ)), refused, "{class}");
+        assert_eq!(recorded(class, Some(Vr::UN)), refused, "{class}");
+        assert_eq!(recorded(class, None), None, "{class}");
+    }
+    assert_eq!(recorded("1.2.840.10008.5.1.4.1.1.9.1.1", Some(Vr::SQ)), None, "an electrocardiogram");
+    let alone = refusal(&|w| {
+        put(w, 0x0008_0016, Vr::UI, CT_CLASS.as_bytes());
+        put(w, 0x5400_1010, Vr::OW, b"voice.");
+    });
+    assert_eq!(alone.code, "video", "data without its sequence");
 }
 
 #[test]
@@ -641,6 +765,149 @@ fn bits_that_no_decoder_shows_are_cleared_where_there_is_an_overlay() {
         assert_eq!(cells(1, true, encoding), [0x0123, 0xFABC, 0], "the sign stays");
         assert_eq!(cells(0, false, encoding), [0xF123, 0x1ABC, 0]);
     }
+}
+
+/// An image of two pixels in one row and one frame, eight bits each, with something behind it, and one attribute that is other.
+fn tailed(tag: u32, vr: Vr, value: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut all: std::collections::BTreeMap<u32, (Vr, &[u8])> = std::collections::BTreeMap::new();
+    for (tag, value) in [(0x0028_0002, &[1, 0]), (0x0028_0010, &[1, 0]), (0x0028_0011, &[2, 0])] {
+        all.insert(tag, (Vr::US, value));
+    }
+    all.insert(0x0028_0100, (Vr::US, &[8, 0]));
+    all.insert(0x0028_0101, (Vr::US, &[8, 0]));
+    all.insert(0x0028_0102, (Vr::US, &[7, 0]));
+    all.insert(0x0028_0103, (Vr::US, &[0, 0]));
+    all.insert(0x7FE0_0010, (Vr::OW, b"abZZMARKER"));
+    all.insert(tag, (vr, value));
+    let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+        for (tag, (vr, value)) in &all {
+            put(w, *tag, *vr, value);
+        }
+    });
+    let accept = Options { pixel_risk: PixelRisk::DangerouslyAccept, ..Options::default() };
+    run(&bytes, accept).map(|(host, _)| host.written)
+}
+
+#[test]
+fn spare_bits_of_cells_of_every_width_are_cleared_where_there_is_an_overlay() {
+    let cells = |allocated: u8, stored: u8, signed: u8, pixels: &[u8]| {
+        let out = explicit_accepted(&|w| {
+            let columns = u8::try_from(pixels.len()).unwrap() / (allocated / 8);
+            for (tag, value) in [(0x10, 1), (0x11, columns), (0x100, allocated), (0x101, stored)] {
+                put(w, 0x0028_0000 + tag, Vr::US, &[value, 0]);
+            }
+            put(w, 0x0028_0103, Vr::US, &[signed, 0]);
+            put(w, 0x6000_0102, Vr::US, &[stored, 0]);
+            put(w, 0x7FE0_0010, Vr::OW, pixels);
+        });
+        let (.., pixels) = elements(&out).pop().unwrap();
+        pixels
+    };
+    assert_eq!(cells(8, 7, 0, &[0xFF, 0x81]), [0x7F, 0x01]);
+    assert_eq!(cells(8, 7, 1, &[0x3F, 0x41]), [0x3F, 0xC1], "the sign stays");
+    assert_eq!(cells(32, 31, 0, &[1, 2, 3, 0x84, 5, 6, 7, 0xFF]), [1, 2, 3, 4, 5, 6, 7, 0x7F]);
+    assert_eq!(cells(32, 12, 0, &[1, 0xF2, 3, 4]), [1, 2, 0, 0]);
+    assert_eq!(cells(32, 12, 1, &[1, 0xF8, 3, 4, 1, 0xF7, 3, 4]), [1, 0xF8, 0xFF, 0xFF, 1, 7, 0, 0]);
+    assert_eq!(cells(16, 8, 1, &[0x80, 0x5A, 0x7F, 0x5A]), [0x80, 0xFF, 0x7F, 0]);
+    assert_eq!(cells(64, 63, 0, &[0xFF; 8]), [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]);
+}
+
+#[test]
+fn an_overlay_in_cells_that_cannot_be_cleared_waits_for_a_person() {
+    let scan = |stored: u8, native: bool, overlay: &[(u32, u8)]| {
+        let rle = "1.2.840.10008.1.2.5";
+        let bytes = file(if native { EXPLICIT } else { rle }, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0008, Vr::CS, b"ORIGINAL\\PRIMARY");
+            put(w, 0x0008_0016, Vr::UI, CT_CLASS.as_bytes());
+            put(w, 0x0008_0060, Vr::CS, b"CT");
+            for (tag, value) in [(0x10, 1), (0x11, 2), (0x100, 16), (0x101, stored)] {
+                put(w, 0x0028_0000 + tag, Vr::US, &[value, 0]);
+            }
+            for (tag, value) in overlay {
+                put(w, 0x6000_0000 + tag, Vr::US, &[*value, 0]);
+            }
+            if native {
+                return put(w, 0x7FE0_0010, Vr::OW, &[0; 4]);
+            }
+            w.header(Tag::PIXEL_DATA, Vr::OB, u32::MAX);
+            w.fragment(0);
+            w.fragment(64);
+            w.raw(&[0; 64]).unwrap();
+            w.sequence_end().unwrap();
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let (embedded, apart) = ([(0x100, 16), (0x102, 15)], [(0x100, 1), (0x102, 0), (0x3000, 0)]);
+    assert_eq!(scan(12, true, &embedded), None, "cleared");
+    assert_eq!(scan(12, false, &embedded), risk);
+    assert_eq!(scan(16, true, &embedded), risk, "no bit to spare");
+    assert_eq!(scan(12, true, &[(0x100, 16), (0x102, 3)]), risk, "a bit of the image itself");
+    assert_eq!(scan(12, false, &[(0x10, 1), (0x11, 2)]), risk, "an overlay without data of its own");
+    for native in [true, false] {
+        assert_eq!(scan(12, native, &apart), None);
+        assert_eq!(scan(16, native, &[(0x22, 0)]), None);
+    }
+}
+
+#[test]
+fn an_image_whose_size_is_not_certain_is_refused_and_nothing_stays_behind_one() {
+    for (tag, vr, value) in [
+        (0x0028_0010, Vr::US, [1, 0, 1, 0].as_slice()),
+        (0x0028_0010, Vr::UL, &[1, 0, 0, 0]),
+        (0x0028_0010, Vr::SS, &[1, 0]),
+        (0x0028_0010, Vr::US, &[]),
+        (0x0028_0010, Vr::US, &[0, 0]),
+        (0x0028_0011, Vr::US, &[]),
+        (0x0028_0002, Vr::US, &[1, 0, 1, 0]),
+        (0x0028_0100, Vr::OB, &[8, 0]),
+        (0x0028_0101, Vr::US, &[8, 0, 8, 0]),
+        (0x0028_0102, Vr::UL, &[7, 0, 0, 0]),
+        (0x0028_0103, Vr::US, &[0, 0, 0, 0]),
+        (0x0028_0008, Vr::IS, b"1\\2"),
+        (0x0028_0008, Vr::IS, b"one"),
+        (0x0028_0008, Vr::IS, b"0"),
+        (0x0028_0008, Vr::US, &[1, 0]),
+    ] {
+        let refusal = tailed(tag, vr, value).err().unwrap_or_else(|| panic!("{tag:08x} {value:?}"));
+        assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{tag:08x} {value:?}");
+    }
+    for (tag, vr, value) in [
+        (0x0028_0008, Vr::IS, b"1".as_slice()),
+        (0x0028_0008, Vr::IS, b"+1"),
+        (0x0028_0008, Vr::IS, b""),
+        (0x0028_0010, Vr::UN, &[1, 0]),
+        (0x0028_0002, Vr::US, &[]),
+    ] {
+        let out = tailed(tag, vr, value).unwrap();
+        assert!(out.ends_with(b"ab\0\0\0\0\0\0\0\0"), "{tag:08x} {value:?}");
+    }
+    // Two pixels of which each has its brightness and one of two colours.
+    for photometric in [b"YBR_FULL_422".as_slice(), b"YBR_PARTIAL_422"] {
+        let out = explicit_accepted(&|w| {
+            put(w, 0x0028_0002, Vr::US, &[3, 0]);
+            put(w, 0x0028_0004, Vr::CS, photometric);
+            put(w, 0x0028_0010, Vr::US, &[1, 0]);
+            put(w, 0x0028_0011, Vr::US, &[2, 0]);
+            put(w, 0x0028_0100, Vr::US, &[8, 0]);
+            put(w, 0x7FE0_0010, Vr::OB, b"abcdZZ");
+        });
+        assert!(out.ends_with(b"abcd\0\0"));
+    }
+    // Bits Allocated are not those of floating-point pixels.
+    let out = explicit_accepted(&|w| {
+        put(w, 0x0028_0010, Vr::US, &[1, 0]);
+        put(w, 0x0028_0011, Vr::US, &[1, 0]);
+        put(w, 0x0028_0100, Vr::US, &[64, 0]);
+        put(w, 0x7FE0_0008, Vr::OF, b"abcdZZMA");
+    });
+    assert!(out.ends_with(b"abcd\0\0\0\0"));
+}
+
+/// De-identifies explicit little endian whatever its pixels may show.
+fn explicit_accepted(build: Build<'_>) -> Vec<u8> {
+    let accept = Options { pixel_risk: PixelRisk::DangerouslyAccept, ..Options::default() };
+    run(&file(EXPLICIT, Encoding::ExplicitLittle, build), accept).unwrap().0.written
 }
 
 #[test]
@@ -819,18 +1086,24 @@ proptest! {
 
     #[test]
     fn no_marker_survives(all in proptest::collection::vec(arbitrary_element(), 1..24), implicit in any::<bool>()) {
+        // Tags ascend, else the file is refused.
+        let all: std::collections::BTreeMap<_, _> =
+            all.into_iter().map(|(tag, vr, value)| (tag, (vr, value))).collect();
         let (syntax, encoding) =
             if implicit { ("1.2.840.10008.1.2", Encoding::ImplicitLittle) } else { (EXPLICIT, Encoding::ExplicitLittle) };
         let bytes = file(syntax, encoding, &|w| {
             put(w, 0x0008_0005, Vr::CS, b"ISO_IR 100");
+            for (tag, (vr, value)) in all.range(0x0008_0006..0x0008_2112) {
+                put(w, *tag, Vr(*vr), value);
+            }
             w.sequence(Tag(0x0008_2112));
             w.item();
-            for (tag, vr, value) in &all {
+            for (tag, (vr, value)) in &all {
                 put(w, *tag, Vr(*vr), value);
             }
             w.item_end().unwrap();
             w.sequence_end().unwrap();
-            for (tag, vr, value) in &all {
+            for (tag, (vr, value)) in all.range(0x0008_2113..) {
                 put(w, *tag, Vr(*vr), value);
             }
         });
