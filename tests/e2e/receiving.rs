@@ -265,7 +265,8 @@ fn a_disk_that_takes_no_more_is_a_status_too_and_the_run_goes_on_when_it_does() 
 #[test]
 fn every_object_that_was_acknowledged_is_worked_on_after_the_process_was_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut receiver = Receiver::start(folder.path(), &[]);
+    // One at a time, so that objects come faster than they are worked on.
+    let mut receiver = Receiver::start(folder.path(), &["--concurrency", "1"]);
     let Some(python) = python().unwrap() else { return };
     let acknowledged = folder.path().join("acknowledged");
     let mut sender = Command::new(python)
@@ -290,7 +291,8 @@ fn every_object_that_was_acknowledged_is_worked_on_after_the_process_was_killed(
     let again = Receiver::start(folder.path(), &[]);
     until("the spool is empty", || again.spooled().is_empty().then_some(())).unwrap();
     let lines = again.lines();
-    assert!(lines.len() > done);
+    // Those that waited may have been reported just before the end, and not yet removed.
+    assert!(lines.len() >= done);
     // The sender wrote down the digest of each file as the door makes it.
     let worked_on: BTreeSet<&str> = lines.iter().map(|line| line["input"].as_str().unwrap()).collect();
     for name in &sent {
