@@ -39,7 +39,7 @@ const fn of_device(error: &DeviceError) -> Step {
         DeviceError::SiteKey(SiteKeyError::Exposed { .. }) => {
             (exit::REFUSED, "chmod 600 that file, and ask who could read it: names can be found out with it")
         }
-        DeviceError::SiteKey(SiteKeyError::WrongLength { .. }) => (
+        DeviceError::SiteKey(SiteKeyError::WrongLength { .. } | SiteKeyError::Uniform { .. }) => (
             exit::FAILURE,
             "put the key's file back from a copy: with another key every file gets other names",
         ),

@@ -36,6 +36,8 @@ pub enum SiteKeyError {
     Unwritable { path: PathBuf, source: io::Error },
     #[error("the pseudonym key `{path}` is not {KEY_BYTES} bytes long")]
     WrongLength { path: PathBuf },
+    #[error("the pseudonym key `{path}` is no key: every byte is the same, as a power cut may leave a file")]
+    Uniform { path: PathBuf },
     #[error("the pseudonym key `{path}` can be read by others (mode {mode:o}); make it 0600")]
     Exposed { path: PathBuf, mode: u32 },
     #[error("this machine gives no random bytes")]
@@ -68,6 +70,10 @@ impl SiteKey {
         file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() != KEY_BYTES {
             return Err(SiteKeyError::WrongLength { path: path.to_owned() });
+        }
+        // Anybody could compute the pseudonyms made with it.
+        if bytes.iter().all(|byte| Some(byte) == bytes.first()) {
+            return Err(SiteKeyError::Uniform { path: path.to_owned() });
         }
         Ok(Self::of(&bytes))
     }
@@ -224,6 +230,16 @@ mod tests {
         assert_eq!(SiteKey::open_or_make(&path).unwrap().key_id(), made.key_id());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(SiteKey::open_or_make(&path), Err(SiteKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn a_key_of_one_byte_again_and_again_is_refused_and_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pseudonym.key");
+        drop(SiteKey::open_or_make(&path).unwrap());
+        std::fs::write(&path, [0; KEY_BYTES]).unwrap();
+        assert!(matches!(SiteKey::open_or_make(&path), Err(SiteKeyError::Uniform { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), [0; KEY_BYTES]);
     }
 
     #[test]

@@ -38,7 +38,15 @@ impl DeviceKey {
                     );
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
                 }
-                file.read_exact(&mut bytes)?;
+                let read = file.read_exact(&mut bytes);
+                let is_torn = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+                if is_torn || bytes == [0; KEY_BYTES] {
+                    // As a power cut may leave it. Whatever was kept under another key is compiled again.
+                    tracing::warn!(path = %path.display(), "the key of native code is not whole and is made anew");
+                    std::fs::remove_file(path)?;
+                    return Self::open(path);
+                }
+                read?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
@@ -124,6 +132,21 @@ mod tests {
         }
         for length in 0..MAC_BYTES {
             assert!(!key().holds("entry", &native, &mac.as_bytes()[..length]).unwrap(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_whole_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("native.key");
+        let first = DeviceKey::open(&path).unwrap().mac("entry", b"code").unwrap();
+        for torn in [&[][..], &[7; KEY_BYTES - 1], &[0; KEY_BYTES]] {
+            std::fs::write(&path, torn).unwrap();
+            let made = DeviceKey::open(&path).unwrap();
+            assert!(!made.holds("entry", b"code", first.as_bytes()).unwrap());
+            let mac = made.mac("entry", b"code").unwrap();
+            assert!(DeviceKey::open(&path).unwrap().holds("entry", b"code", mac.as_bytes()).unwrap());
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }
 
