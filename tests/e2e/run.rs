@@ -363,7 +363,7 @@ fn a_link_in_the_place_of_an_output_folder_ends_a_run_with_its_code_and_a_next_s
         fs::create_dir(made).unwrap();
     }
     fs::write(input.join("zzmark.dcm"), "no DICOM, and kept as it is").unwrap();
-    for name in ["quarantine", "images", "findings", ".martello"] {
+    for name in [".martello", "quarantine", "images", "findings"] {
         std::os::unix::fs::symlink(&elsewhere, output.join(name)).unwrap();
         let ended = finish(&mut run(&folder.path().join("state"), &input, &output)).unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);

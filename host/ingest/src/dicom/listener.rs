@@ -149,7 +149,7 @@ fn ended_well(thread: JoinHandle<()>) {
 /// Every line about an association carries its id, and nothing of its peer. At the level of the worst of them, so that no
 /// filter of lines leaves the id out.
 fn span(id: &str) -> tracing::Span {
-    tracing::error_span!("association", id)
+    tracing::error_span!("association", %id)
 }
 
 /// The ids of a listener's associations: when the port was opened, in hexadecimal seconds since 1970, and which one it is.
