@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use martello_tests::{DEADLINE, finish, martello, start, upstream};
+use martello_tests::{DEADLINE, Started, finish, martello, start, upstream};
 
 #[test]
 fn a_published_program_works_on_the_folder_it_is_granted_and_on_no_other() {
@@ -36,7 +36,7 @@ fn a_published_server_answers() {
     let folder = tempfile::tempdir().unwrap();
     let mut serve = martello(&folder.path().join("state"));
     serve.arg("serve").arg(&server).args(["--addr", "127.0.0.1:0"]);
-    let (mut child, address) = start(&mut serve, "serving on http://").unwrap();
+    let Started { mut child, rest: address, .. } = start(&mut serve, "serving on http://").unwrap();
     let ask = |head: &str, body: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -8,6 +8,7 @@ pub mod bundle;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -108,27 +109,44 @@ pub fn finish(command: &mut Command) -> anyhow::Result<Output> {
     Ok(Output { status, stdout: std::fs::read(out)?, stderr: std::fs::read(err)? })
 }
 
-/// Starts a program that goes on, and waits until a line of its standard error begins with `prefix`: returns the rest of
-/// that line. What it says from then on is read and dropped.
+/// A program that goes on.
+pub struct Started {
+    /// The process. Whoever started it ends it.
+    pub child: Child,
+    /// What followed the prefix in the line that was waited for.
+    pub rest: String,
+    /// What it has said on standard error since.
+    pub said: Arc<Mutex<String>>,
+}
+
+/// Starts a program that goes on, and waits until a line of its standard error begins with `prefix`.
 ///
 /// # Errors
 /// It cannot be started, or ends before it says so.
-pub fn start(command: &mut Command, prefix: &str) -> anyhow::Result<(Child, String)> {
+pub fn start(command: &mut Command, prefix: &str) -> anyhow::Result<Started> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let mut said = BufReader::new(child.stderr.take().context("standard error is piped")?);
+    let mut lines = BufReader::new(child.stderr.take().context("standard error is piped")?);
     let mut line = String::new();
     let rest = loop {
         line.clear();
-        if said.read_line(&mut line)? == 0 {
+        if lines.read_line(&mut line)? == 0 {
             bail!("{command:?} ended before it said `{prefix}`: {}", child.wait()?);
         }
         if let Some(rest) = line.trim_end().strip_prefix(prefix) {
             break rest.to_owned();
         }
     };
+    let said = Arc::<Mutex<String>>::default();
+    let to = Arc::clone(&said);
     // A process whose pipe is full waits.
-    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-    Ok((child, rest))
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            if let Ok(mut said) = to.lock() {
+                said.extend([line.as_str(), "\n"]);
+            }
+        }
+    });
+    Ok(Started { child, rest, said })
 }
 
 /// Waits for a process, and ends it where it outstays the deadline.

@@ -140,6 +140,21 @@ pub const ALL: &[Explanation] = &[
         "a run was refused: its output folder holds results, and the journal that knows of them is gone or empty",
         "put the folder .martello of that output folder back, or choose another --output; to begin anew there, move report.jsonl and the folders of outputs away",
     ),
+    host(
+        code::JOURNAL_DAMAGED,
+        "a run was refused: the journal of its output folder is damaged, or is no journal; outputs and report are as they were",
+        "check the disk, and put the folder .martello of that output folder back from a copy, or choose another --output; to begin anew there, move .martello, report.jsonl and the folders of outputs away",
+    ),
+    host(
+        code::JOURNAL_FORMAT,
+        "a run was refused: the journal of its output folder was written by a later version of martello",
+        "run the version of martello that wrote the journal, or choose another --output",
+    ),
+    host(
+        code::OUTPUT_LINK,
+        "a run was refused or ended: a symbolic link stands where it makes a folder or a file, and what it writes may identify a person",
+        "see who put the link there, and remove it; to keep results elsewhere, give that place as --output (or --state): these themselves may be links",
+    ),
 ];
 
 #[cfg(test)]

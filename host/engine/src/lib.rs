@@ -22,6 +22,7 @@ pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError}
 pub use folder_run::{
     FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode,
 };
+pub use martello_ingest::Ignored;
 pub use martello_pipeline::PlanError;
 pub use martello_store::JournalError;
 pub use nn::{NnExtension, PassModel};

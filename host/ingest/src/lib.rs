@@ -1,7 +1,7 @@
 //! How inputs come in: from a folder, once or for as long as it is watched, and over the network into a folder of our own.
 //!
-//! [`Folder::scan`] lists what is there; [`Watch`] tells of what comes. A file that is still being written is told of
-//! when its writer closes it or renames it into place. Links are not followed and hidden files are left alone.
+//! [`Folder::survey`] lists what is there; [`Watch`] tells of what comes. A file that is still being written is told of
+//! when its writer closes it, or renames or links it into place. Links are not followed and hidden files are left alone.
 //! [`dicom`] receives objects from DICOM peers into a [`Spool`], which is such a folder: whoever works on inputs need not
 //! know how they came. This crate looks into an object only as far as its class and instance, to see that it is the one
 //! that was announced.
@@ -11,6 +11,6 @@ mod folder;
 mod spool;
 mod watch;
 
-pub use folder::{Folder, Found, IngestError};
+pub use folder::{Folder, Found, Ignored, IngestError, Scanned};
 pub use spool::{Spool, SpoolError, SpoolLimits};
 pub use watch::{Event, Watch};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use martello_vocab::{ByteCount, Hasher};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::folder::{Found, is_hidden};
 
@@ -71,6 +71,8 @@ struct Ledger {
 pub enum SpoolError {
     #[error("another process receives into the spool `{path}`")]
     Busy { path: PathBuf },
+    #[error("a link stands in the place of the spool, and leads to `{path}`")]
+    Link { path: PathBuf },
     #[error("preparing the spool `{path}`")]
     Unusable { path: PathBuf, source: io::Error },
 }
@@ -108,9 +110,16 @@ impl Spool {
     pub fn open(root: &Path, limits: SpoolLimits) -> Result<Arc<Self>, SpoolError> {
         let unusable = |source| SpoolError::Unusable { path: root.to_owned(), source };
         make(root).map_err(unusable)?;
+        // Objects are identified data: where a link stands in the folder's place, they would land elsewhere.
+        let is_link = fs::symlink_metadata(root).map_err(unusable)?.is_symlink();
         let root = root.canonicalize().map_err(unusable)?;
-        let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(root.join(LOCK));
-        let lock = lock.map_err(unusable)?;
+        if is_link {
+            return Err(SpoolError::Link { path: root });
+        }
+        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+        let mut lock = File::options();
+        lock.write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
+        let lock = lock.open(root.join(LOCK)).map_err(unusable)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(SpoolError::Busy { path: root }),
             locked => locked.map_err(|error| unusable(error.into()))?,
@@ -248,7 +257,7 @@ impl Incoming {
             let mut ledger = self.spool.ledger();
             // The same object waits already, and whoever works on it works on this one. Its name is made durable below
             // all the same: its own sender may still be waiting for that.
-            if !place.exists() {
+            if fs::symlink_metadata(&place).is_err() {
                 if ledger.objects >= self.spool.limits.objects {
                     return Err(Refused::Full);
                 }

@@ -166,3 +166,19 @@ fn a_failed_round_is_told_to_those_whom_it_would_have_served_and_to_nobody_else(
     assert!(names.sync().is_err());
     assert_eq!(names.rounds.lock().unwrap().failed, [(1, 1), (2, 2)]);
 }
+
+#[test]
+fn a_link_in_the_place_of_the_spool_or_of_its_lock_is_refused_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let root = folder.path().join("received");
+    std::os::unix::fs::symlink(elsewhere.path(), &root).unwrap();
+    let refused = Spool::open(&root, limits(10, 100));
+    assert!(matches!(refused, Err(SpoolError::Link { .. })), "{refused:?}");
+    fs::remove_file(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("lock"), root.join(LOCK)).unwrap();
+    let refused = Spool::open(&root, limits(10, 100));
+    assert!(matches!(refused, Err(SpoolError::Unusable { .. })), "{refused:?}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}

@@ -7,6 +7,7 @@ mod idle_memory;
 mod imaging_bundle;
 mod inference;
 mod instance;
+mod looking_back;
 mod native_code;
 mod normalise;
 mod pipeline;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Measure> {
         normalise::measure(),
         pipeline::measure(),
         start::measure(),
+        looking_back::measure(),
         idle_memory::measure(),
         binary_size::bare(),
         binary_size::with_tract(),

@@ -1,4 +1,4 @@
-//! The codes of the components that ship. Components from elsewhere document their own.
+//! The codes of the components that ship and of the SDK. Components from elsewhere document their own.
 
 use martello_engine::explain::Explanation;
 
@@ -14,6 +14,30 @@ const fn code(
 /// All of them. A code that several components give is explained once, under the first that gives it.
 #[rustfmt::skip]
 pub(crate) const SHIPPED: &[Explanation] = &[
+    code("guest-sdk", "bad-digest",
+        "the host gave a component something else than a digest for what it wrote",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "bad-pseudonyms",
+        "the host gave a component another number of pseudonyms than it asked for",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "bad-shape",
+        "a component resamples or rescales an image of another size than it says",
+        "report it to the component's publisher"),
+    code("guest-sdk", "invalid-data",
+        "a decoder in the component says that the file holds a forbidden value",
+        "look at the file with dcmdump; send it again from the modality"),
+    code("guest-sdk", "io",
+        "reading or writing failed inside the component",
+        "report it with the log at level debug"),
+    code("guest-sdk", "long-read",
+        "the host gave a component more of the payload than it asked for",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "memory",
+        "an allocation failed inside the component",
+        "raise `memory_bytes` in the bundle's limits if such files are expected"),
+    code("guest-sdk", "short-read",
+        "the host gave a component less of the payload than there is",
+        "see the state of the disk, then run again; report it with the log at level debug"),
     code("dicom-guard", "element-order",
         "an element stands behind a later one, or twice",
         "look at the file with dcmdump; send it again from the modality"),
