@@ -35,7 +35,7 @@ impl Code {
     /// Codes that the host alone gives. A component that gave one could pass its own fault off as the device's, and be
     /// tried again for ever, or tell an operator of something that was not so. The codes of the fault kinds (`malformed`
     /// and so on) are not among them: they are what a fault without a code of its own has.
-    pub const OF_THE_HOST: [&str; 19] = [
+    pub const OF_THE_HOST: [&str; 22] = [
         GUEST_TRAP,
         GUEST_STACK,
         GUEST_MEMORY,
@@ -55,6 +55,9 @@ impl Code {
         OTHER_BUNDLE,
         OTHER_KEY,
         JOURNAL_MISSING,
+        MODEL_LIMIT,
+        MODEL_CRASHES_HOST,
+        MODEL_UNBOUNDED,
     ];
 
     /// Whether the device failed, not the input: it may well go through when the device is mended.
@@ -130,6 +133,12 @@ pub const OTHER_BUNDLE: &str = "other-bundle";
 pub const OTHER_KEY: &str = "other-key";
 /// A run is refused: its output folder holds results, and the journal that knows of them is gone.
 pub const JOURNAL_MISSING: &str = "journal-missing";
+/// A model is refused: loading it, or running its golden vectors, takes more than a model may.
+pub const MODEL_LIMIT: &str = "model-limit";
+/// A model is refused: it ended the process that tried it out.
+pub const MODEL_CRASHES_HOST: &str = "model-crashes-host";
+/// A model is refused: what a run of it would take depends on values of its tensors, and nothing bounds it.
+pub const MODEL_UNBOUNDED: &str = "model-unbounded";
 
 #[cfg(test)]
 mod tests {
