@@ -311,10 +311,10 @@ fn fail(model: &Path, failure: Failure, out: &Output) -> anyhow::Result<ExitCode
             let refused =
                 matches!(stopped.code.as_str(), "model-too-large" | "model-forbidden" | "limit" | "policy");
             let code = if limit || refused || late { REFUSED } else { FAILED };
-            let next = if late {
-                "--wall with more milliseconds"
-            } else {
-                "run the command with `--log debug` to see more"
+            let next = match stopped.code.as_str() {
+                _ if late => "--wall with more milliseconds",
+                "model-too-large" => "--model-memory with more MiB, if you trust whoever made the model",
+                _ => "run the command with `--log debug` to see more",
             };
             (code, next)
         }

@@ -230,7 +230,7 @@ impl Graph for TractGraph {
         let outputs = outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name"))?;
         Ok(Box::new(TractSession {
             plan: Arc::clone(&self.plan),
-            need: self.need,
+            need: self.need.clone(),
             executor: self.executor.clone(),
             outputs,
             kept: Vec::new(),

@@ -170,6 +170,28 @@ def finds():
     save("finds", [node], [info("x", T.FLOAT, [2, 3])], [info("y", T.INT64, [2, "found"])])
 
 
+def ranges():
+    """As many numbers as a number says."""
+    nodes = [
+        helper.make_node("Squeeze", ["x"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["numbers"]),
+        helper.make_node("ReduceSum", ["numbers"], ["y"], keepdims=0),
+    ]
+    save("ranges", nodes, [info("x", T.FLOAT, [1])], [info("y", T.FLOAT, [])], [floats("zero", 0), floats("one", 1)])
+
+
+def multiplies():
+    """A million times as many zeros as there are elements that are not zero."""
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["found"]),
+        helper.make_node("Shape", ["found"], ["shape"]),
+        helper.make_node("Mul", ["shape", "factor"], ["large"]),
+        helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["y"], keepdims=0),
+    ]
+    save("multiplies", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [])], [floats("factor", [1, 1 << 20], np.int64)])
+
+
 def enlarges():
     """An image as large as the caller likes, 4096 times as large."""
     nodes = [
@@ -244,6 +266,8 @@ if __name__ == "__main__":
     picks()
     expands()
     finds()
+    ranges()
+    multiplies()
     enlarges()
     endless()
     strings()

@@ -262,15 +262,18 @@ fn a_peer_that_takes_all_its_places_takes_no_others() {
     let shutdown = Duration::from_millis(100);
     let config = HttpConfig { connections: 8, connections_of_peer: 2, shutdown, ..HttpConfig::default() };
     let server = Server::start("http-runaway", &limits, config);
+    process_log();
     let mut at_work: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
-    for stream in &mut at_work {
-        stream.write_all(b"GET /sleep HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    for (number, stream) in at_work.iter_mut().enumerate() {
+        write!(stream, "GET /sleep?of-peer-{number} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     }
     let begun = Instant::now();
-    // Once both are at work, a third connection of the peer is closed, and one of another peer is answered.
-    while !server.get("/silent").is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(15), "a third connection is answered");
+    while !(0..2).all(|number| process_log().contains(&format!("sleeps for /sleep?of-peer-{number}"))) {
+        assert!(begun.elapsed() < Duration::from_secs(15), "the guests never began");
+        std::thread::yield_now();
     }
+    // Answers are made on both: a third connection of the peer is closed, and one of another peer is answered.
+    assert_eq!(server.get("/silent"), "");
     let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = other.block_on(async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

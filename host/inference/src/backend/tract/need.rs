@@ -6,6 +6,7 @@
 //! it is a fraction of them (packed pieces of matrices, the sums of a reduction).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use martello_vocab::ByteCount;
 use tract_onnx::prelude::{OutletId, Symbol, SymbolValues, TDim, TypedFact, TypedModel, TypedRunnableModel};
@@ -20,12 +21,19 @@ use crate::tensor::Tensor;
 const DEEPEST: usize = 16;
 
 /// What the runs of a model need.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Need {
-    /// The same for each run, and it was admitted.
-    Fixed,
-    /// It depends on the shapes of the inputs, and may be so much.
-    OfShapes(ByteCount),
+#[derive(Debug, Clone)]
+pub(super) struct Need {
+    most: ByteCount,
+    /// Whether it depends on the shapes of the inputs, so that each run is admitted by itself.
+    of_shapes: bool,
+    counts: Arc<Vec<Count>>,
+}
+
+/// A dimension that is found out in a run, as the number of elements of another tensor at most.
+#[derive(Debug, Clone)]
+struct Count {
+    dimension: Symbol,
+    most: Vec<TDim>,
 }
 
 /// A tensor whose size depends on values.
@@ -33,30 +41,40 @@ struct Open {
     operator: String,
 }
 
+/// What the sizes of tensors may be made of.
+#[derive(Default)]
+struct Known {
+    /// Dimensions of the inputs, in any expression.
+    inputs: HashSet<Symbol>,
+    /// Dimensions that are found out in a run, by themselves alone: an expression over one may be largest anywhere.
+    counts: HashSet<Symbol>,
+}
+
 impl Need {
     /// Refuses a model whose runs need more than `most`, or whose need depends on what its tensors hold.
     pub(super) fn of(plan: &TypedRunnableModel, most: ByteCount) -> Result<Self, ModelError> {
         let model = plan.model();
-        let mut open = HashSet::new();
+        let mut known = Known::default();
         for &input in &model.inputs {
-            open.extend(symbols(model, input));
+            known.inputs.extend(symbols(model, input));
         }
-        check(model, &open, DEEPEST)
+        let counts = counts(model, plan.order_without_consts(), &known.inputs);
+        known.counts.extend(counts.iter().map(|count| count.dimension.clone()));
+        check(model, &known, DEEPEST)
             .map_err(|Open { operator }| ModelError::Unbounded { backend: BackendKind::Tract, operator })?;
-        if !open.is_empty() {
-            return Ok(Self::OfShapes(most));
-        }
-        let need = peak(model, plan.order_without_consts(), &SymbolValues::default());
-        if need > most.0 {
+        let need = Self { most, of_shapes: !known.inputs.is_empty(), counts: Arc::new(counts) };
+        if !need.of_shapes && need.peak(plan, SymbolValues::default()) > most.0 {
             let limit = ModelLimit::Memory(most);
             return Err(ModelError::Limit { backend: BackendKind::Tract, limit });
         }
-        Ok(Self::Fixed)
+        Ok(need)
     }
 
     /// Refuses a run on tensors of these shapes that needs more than it may.
-    pub(super) fn admit(self, plan: &TypedRunnableModel, inputs: &[Tensor]) -> Result<(), RunError> {
-        let Self::OfShapes(most) = self else { return Ok(()) };
+    pub(super) fn admit(&self, plan: &TypedRunnableModel, inputs: &[Tensor]) -> Result<(), RunError> {
+        if !self.of_shapes {
+            return Ok(());
+        }
         let model = plan.model();
         let mut values = SymbolValues::default();
         for (&outlet, tensor) in model.inputs.iter().zip(inputs) {
@@ -67,11 +85,39 @@ impl Need {
                 }
             }
         }
-        if peak(model, plan.order_without_consts(), &values) > most.0 {
-            return Err(RunError::TooLarge);
-        }
-        Ok(())
+        if self.peak(plan, values) > self.most.0 { Err(RunError::TooLarge) } else { Ok(()) }
     }
+
+    fn peak(&self, plan: &TypedRunnableModel, mut values: SymbolValues) -> u64 {
+        for Count { dimension, most } in self.counts.iter() {
+            let most = most.iter().map(|size| number(size, &values)).fold(1_u64, u64::saturating_mul);
+            values.set(dimension, i64::try_from(most).unwrap_or(i64::MAX));
+        }
+        peak(plan.model(), plan.order_without_consts(), &values)
+    }
+}
+
+/// The dimensions that are found out in a run and have a bound: there are no more elements that are not zero than there
+/// are elements, and no more boxes left than there are scores.
+fn counts(model: &TypedModel, order: &[usize], inputs: &HashSet<Symbol>) -> Vec<Count> {
+    let mut found: Vec<Count> = Vec::new();
+    for node in order.iter().filter_map(|&id| model.nodes().get(id)) {
+        let counted = match &*node.op.name() {
+            "NonZero" => node.inputs.first(),
+            "NonMaxSuppression" => node.inputs.get(1),
+            _ => None,
+        };
+        let Some(fact) = counted.and_then(|&outlet| model.outlet_fact(outlet).ok()) else { continue };
+        for dimension in node.outputs.iter().flat_map(|output| output.fact.shape.iter()) {
+            if let TDim::Sym(symbol) = dimension
+                && !inputs.contains(symbol)
+                && !found.iter().any(|count| count.dimension == *symbol)
+            {
+                found.push(Count { dimension: symbol.clone(), most: fact.shape.iter().cloned().collect() });
+            }
+        }
+    }
+    found
 }
 
 fn symbols(model: &TypedModel, outlet: OutletId) -> HashSet<Symbol> {
@@ -79,14 +125,18 @@ fn symbols(model: &TypedModel, outlet: OutletId) -> HashSet<Symbol> {
     fact.map(|fact| fact.shape.iter().flat_map(TDim::symbols).collect()).unwrap_or_default()
 }
 
-/// Whether the size of every tensor is an expression over `known`.
-fn check(model: &TypedModel, known: &HashSet<Symbol>, depth: usize) -> Result<(), Open> {
+/// Whether the size of every tensor is made of what is known.
+fn check(model: &TypedModel, known: &Known, depth: usize) -> Result<(), Open> {
     for node in model.nodes() {
         let open = || Open { operator: node.op.name().to_string() };
         for output in &node.outputs {
             let exotic = output.fact.exotic_fact().into_iter().flat_map(|fact| fact.buffer_sizes());
             let mut sizes = output.fact.shape.iter().cloned().chain(exotic);
-            if sizes.any(|size| !size.symbols().is_subset(known)) {
+            let is_known = |size: &TDim| match size {
+                TDim::Sym(symbol) if known.counts.contains(symbol) => true,
+                size => size.symbols().is_subset(&known.inputs),
+            };
+            if sizes.any(|size| !is_known(&size)) {
                 return Err(open());
             }
         }
@@ -149,11 +199,13 @@ fn peak(model: &TypedModel, order: &[usize], values: &SymbolValues) -> u64 {
     most
 }
 
+/// A size as a number; one that is not known, or below zero, counts as endless.
+fn number(size: &TDim, values: &SymbolValues) -> u64 {
+    size.eval_to_i64(values).ok().and_then(|size| u64::try_from(size).ok()).unwrap_or(u64::MAX)
+}
+
 fn bytes(fact: &TypedFact, values: &SymbolValues) -> u64 {
-    let number = |size: &TDim| match size.eval_to_i64(values) {
-        Ok(size) => u64::try_from(size).unwrap_or(u64::MAX),
-        Err(_) => u64::MAX,
-    };
+    let number = |size: &TDim| number(size, values);
     let elements = fact.shape.iter().map(number).fold(1_u64, u64::saturating_mul);
     // An empty tensor is empty, however large its other dimensions are.
     let elements = if fact.shape.iter().any(|it| number(it) == 0) { 0 } else { elements };
