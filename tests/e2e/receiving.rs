@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use martello_tests::{finish, imaging_bundle, json_lines, martello, program, python, root, samples, until};
+use martello_tests::{
+    finish, imaging_bundle, json_lines, martello, program, python, root, samples, start, until,
+};
 use serde_json::Value;
 
 /// A run that receives.
@@ -25,18 +27,8 @@ impl Receiver {
         let mut command = martello(&state);
         command.arg("run").arg(bundle).arg("--trust").arg(trust).arg("--output").arg(&output);
         command.args(["--dicom-listen", "127.0.0.1:0"]).args(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "the run ended before it received");
-            if let Some(address) = line.trim().strip_prefix("receiving DICOM objects on ") {
-                break address.parse().unwrap();
-            }
-        };
-        // What is said from now on must be read, or the run waits for that.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        let (child, address) = start(&mut command, "receiving DICOM objects on ").unwrap();
+        let address = address.parse().unwrap();
         Self { child, address, output, state }
     }
 

@@ -5,8 +5,9 @@
 
 pub mod bundle;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -70,6 +71,15 @@ pub fn program(name: &str) -> anyhow::Result<Option<PathBuf>> {
     peer(name, std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()))
 }
 
+/// A component that somebody else published, as `cargo xtask tools` builds it.
+///
+/// # Errors
+/// It is missing in CI.
+pub fn upstream(name: &str) -> anyhow::Result<Option<PathBuf>> {
+    let file = target().join("tools/upstream/bin").join(name).with_extension("wasm");
+    peer(name, Some(file).filter(|file| file.is_file()))
+}
+
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn peer(name: &str, found: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     if found.is_none() {
@@ -86,7 +96,6 @@ fn peer(name: &str, found: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
 /// # Errors
 /// It cannot be started, or does not end in time (it is ended then).
 pub fn finish(command: &mut Command) -> anyhow::Result<Output> {
-    use std::process::Stdio;
     let folder = tempfile::tempdir()?;
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));
     let mut child = command
@@ -97,6 +106,29 @@ pub fn finish(command: &mut Command) -> anyhow::Result<Output> {
         .with_context(|| format!("starting {command:?}"))?;
     let status = wait(&mut child, DEADLINE).with_context(|| format!("waiting for {command:?}"))?;
     Ok(Output { status, stdout: std::fs::read(out)?, stderr: std::fs::read(err)? })
+}
+
+/// Starts a program that goes on, and waits until a line of its standard error begins with `prefix`: returns the rest of
+/// that line. What it says from then on is read and dropped.
+///
+/// # Errors
+/// It cannot be started, or ends before it says so.
+pub fn start(command: &mut Command, prefix: &str) -> anyhow::Result<(Child, String)> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut said = BufReader::new(child.stderr.take().context("standard error is piped")?);
+    let mut line = String::new();
+    let rest = loop {
+        line.clear();
+        if said.read_line(&mut line)? == 0 {
+            bail!("{command:?} ended before it said `{prefix}`: {}", child.wait()?);
+        }
+        if let Some(rest) = line.trim_end().strip_prefix(prefix) {
+            break rest.to_owned();
+        }
+    };
+    // A process whose pipe is full waits.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    Ok((child, rest))
 }
 
 /// Waits for a process, and ends it where it outstays the deadline.

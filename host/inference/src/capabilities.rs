@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use martello_bundle::manifest::{ElementType, Golden, Strictness, TensorSchema};
 use martello_vocab::ByteCount;
 use serde::Serialize;
+use tracing::subscriber::NoSubscriber;
 
 use crate::backend::{Backend, BackendKind, Element, Stop, Wanted};
 use crate::golden::Difference;
@@ -56,7 +57,10 @@ impl Inference {
 }
 
 fn measure(backend: &dyn Backend, case: Case) -> Capability {
-    let ran = catch_unwind(AssertUnwindSafe(|| run(backend, &case)));
+    // A backend that panics over an operator is a verdict here, and nothing for the log.
+    let ran = tracing::subscriber::with_default(NoSubscriber::new(), || {
+        catch_unwind(AssertUnwindSafe(|| run(backend, &case)))
+    });
     let found =
         ran.unwrap_or_else(|panic| Err(format!("it panicked: {}", crate::model::panic_text(&*panic))));
     let (verdict, detail) = match found {
