@@ -183,7 +183,8 @@ fn what_cannot_run_ends_with_its_documented_code() {
 }
 
 /// ONNX Runtime's library with its digest; none where there is none, which CI does not take.
-fn onnxruntime(bench: &Bench) -> Option<[String; 4]> {
+fn onnxruntime() -> Option<[String; 4]> {
+    let bench = Bench::new();
     let Ok(library) = std::env::var("MARTELLO_ONNXRUNTIME") else {
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must set MARTELLO_ONNXRUNTIME");
         return None;
@@ -246,7 +247,7 @@ fn a_model_whose_memory_depends_on_values_runs_where_that_is_bounded_alone() {
     };
     let words = ended(&bench.infer("ranges", &["--backend", "builtin", "--input", &x]), 4);
     assert!(words.contains("model-unbounded: ") && words.contains("operator Range"), "{words}");
-    let Some(library) = onnxruntime(&bench) else {
+    let Some(library) = onnxruntime() else {
         eprintln!("ignored: MARTELLO_ONNXRUNTIME does not name a library of ONNX Runtime");
         return;
     };
@@ -262,7 +263,7 @@ fn a_model_whose_memory_depends_on_values_runs_where_that_is_bounded_alone() {
 #[test]
 fn a_loop_without_end_is_stopped_at_the_wall_and_texts_that_grow_are_refused() {
     let bench = Bench::new();
-    let Some(library) = onnxruntime(&bench) else {
+    let Some(library) = onnxruntime() else {
         eprintln!("ignored: MARTELLO_ONNXRUNTIME does not name a library of ONNX Runtime");
         return;
     };

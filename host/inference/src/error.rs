@@ -91,7 +91,7 @@ pub enum ModelError {
     #[error("loading a model: {port} `{name}` has element type {element}: {reason}")]
     ElementType {
         /// `input` or `output`.
-        port: String,
+        port: Box<str>,
         /// The tensor.
         name: String,
         /// Its element type.

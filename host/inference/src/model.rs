@@ -279,7 +279,7 @@ pub(crate) fn check_named(interface: &Interface) -> Result<(), ModelError> {
     for (side, Port { name, element, .. }) in inputs.chain(outputs) {
         if let Element::Foreign(element) = element {
             return Err(ModelError::ElementType {
-                port: side.to_owned(),
+                port: side.into(),
                 name: name.clone(),
                 element: element.clone(),
                 reason: "wasi:nn cannot name it".to_owned(),

@@ -69,7 +69,7 @@ impl Backend for Tract {
         };
         if let Some(input) = wanted.inputs.iter().find(|input| datum(input.dtype).is_none()) {
             return Err(ModelError::ElementType {
-                port: "input".to_owned(),
+                port: "input".into(),
                 name: input.name.clone(),
                 element: "bf16".to_owned(),
                 reason: "the built-in backend does not have it".to_owned(),
