@@ -79,6 +79,13 @@ pub(crate) struct DeviceArgs {
         value_delimiter = ','
     )]
     allow_libraries: Vec<martello_vocab::Digest>,
+    /// The most memory that loading a model or one run of it may take, and all models on ONNX Runtime together, in MiB.
+    /// Default: half of the machine's, at least 768 and at most 16384.
+    #[arg(long, value_name = "MIB", env = "MARTELLO_MODEL_MEMORY")]
+    model_memory: Option<NonZero<u64>>,
+    /// How long loading a model for the first time may take, its golden vectors included, in seconds. Default: 120.
+    #[arg(long, value_name = "SECONDS", env = "MARTELLO_MODEL_TIME", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    model_time: Option<u64>,
 }
 
 impl DeviceArgs {
@@ -87,6 +94,12 @@ impl DeviceArgs {
         let mut config = DeviceConfig::new(places::state(self.state.clone())?);
         config.inference.library.clone_from(&self.onnxruntime);
         config.inference.allowed_libraries.extend(self.allow_libraries.iter().copied());
+        if let Some(most) = self.model_memory {
+            config.inference.largest_memory = ByteCount::mebibytes(most.get());
+        }
+        if let Some(seconds) = self.model_time {
+            config.inference.check_deadline = std::time::Duration::from_secs(seconds);
+        }
         Ok(config)
     }
 }

@@ -17,6 +17,7 @@ mod outputs;
 mod pass;
 mod report;
 mod site_key;
+mod verdicts;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
 pub use folder_run::{
@@ -32,3 +33,4 @@ pub use report::{
     StageLine, Timings,
 };
 pub use site_key::{SiteKey, SiteKeyError};
+pub use verdicts::inference;

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Buf, Bytes};
 use martello_bundle::manifest::{ElementType, Golden, Strictness, TensorSchema};
+use martello_vocab::ByteCount;
 use serde::Serialize;
 use tracing::subscriber::NoSubscriber;
 
@@ -84,6 +85,7 @@ fn run(backend: &dyn Backend, case: &Case) -> Result<Vec<(String, Tensor)>, Stri
         strictness: Strictness::Require,
         threads: NonZero::<usize>::MIN,
         inputs: &inputs,
+        memory: ByteCount::mebibytes(768),
     };
     let graph = backend.load(&case.model, &wanted).map_err(|error| error.to_string())?;
     let mut ordered = Vec::new();

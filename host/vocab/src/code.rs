@@ -85,6 +85,9 @@ impl Code {
         JOURNAL_DAMAGED,
         JOURNAL_FORMAT,
         OUTPUT_LINK,
+        MODEL_LIMIT,
+        MODEL_CRASHES_HOST,
+        MODEL_UNBOUNDED,
     ];
 
     /// Whether the device failed, not the input: it may well go through when the device is mended.
@@ -166,6 +169,12 @@ pub const JOURNAL_DAMAGED: &str = "journal-damaged";
 pub const JOURNAL_FORMAT: &str = "journal-format";
 /// A run is refused or ended: a symbolic link stands where it makes a folder or a file.
 pub const OUTPUT_LINK: &str = "output-link";
+/// A model is refused: loading it, or running its golden vectors, takes more than a model may.
+pub const MODEL_LIMIT: &str = "model-limit";
+/// A model is refused: it ended the process that tried it out.
+pub const MODEL_CRASHES_HOST: &str = "model-crashes-host";
+/// A model is refused: what a run of it would take depends on values of its tensors, and nothing bounds it.
+pub const MODEL_UNBOUNDED: &str = "model-unbounded";
 
 #[cfg(test)]
 mod tests {
