@@ -14,6 +14,7 @@ pub const CODES: &[&str] = &[
     "element-count",
     "empty-data-set",
     "encapsulated-document",
+    "frame-data",
     "identifier-length",
     "media-directory",
     "not-dicom",

@@ -153,6 +153,42 @@ impl Secrets {
         }
     }
 
+    /// Prepares a search of compressed frames: of all bytes, a few times as fast as [`Secrets::stand_in`].
+    pub(crate) fn pairs(&self) -> Pairs {
+        let mut pairs = Pairs::default();
+        for word in self.people.iter().chain(&self.places).filter(|word| word.len() >= BINARY_MINIMUM) {
+            word.windows(2).take(Pairs::STEP).for_each(|pair| pairs.add(pair));
+        }
+        pairs
+    }
+
+    /// Whether a part of a frame holds anything of what goes, as binary values are searched.
+    pub(crate) fn stand_in_frame(&self, bytes: &[u8], pairs: &Pairs, names: &Pseudonymized) -> bool {
+        // Whatever has five letters begins at one of four places ahead of a pair that is looked at.
+        let places = |at: usize| at.saturating_sub(Pairs::STEP - 1)..=at;
+        let word = |at: usize| {
+            stands_at(&self.people, bytes, at, BINARY_MINIMUM)
+                || stands_at(&self.places, bytes, at, BINARY_MINIMUM)
+        };
+        let day = |at: usize| {
+            spelled(bytes.get(at..).unwrap_or_default()).iter().flatten().any(|day| self.dates.contains(day))
+        };
+        let uid = |at: usize| {
+            let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+            let (before, behind) = bytes.split_at_checked(at).unwrap_or_default();
+            let from = before.iter().rposition(|byte| !is_part(byte)).map_or(0, |before| before + 1);
+            let to = at + behind.iter().position(|byte| !is_part(byte)).unwrap_or(behind.len());
+            // A UID has 64 characters.
+            to - from <= 128 && uid_in(bytes.get(from..to).unwrap_or_default(), names)
+        };
+        bytes.chunks(Pairs::STEP).enumerate().any(|(number, chunk)| {
+            let Some(&[first, second]) = chunk.first_chunk::<2>() else { return false };
+            let at = number * Pairs::STEP;
+            pairs.may(first, second) && places(at).any(word)
+                || is_numeric(first) && is_numeric(second) && (places(at).any(day) || uid(at))
+        })
+    }
+
     /// Among decimal numbers and the parts of UIDs only a whole one counts.
     fn number_in(&self, value: &[u8]) -> bool {
         value.split(|byte| matches!(byte, b'\\' | b' ' | b'.' | 0)).any(|number| {
@@ -224,6 +260,43 @@ fn add_spellings(word: &[u8], words: &mut BTreeSet<Folded>, begins: &mut Begins)
         add(&spelled(|_| true));
         add(&spelled(|at| at == 0));
     }
+}
+
+/// The pairs of letters in the first five of each word, one bit for each pair there is. A text that is searched for
+/// words of five letters and more need be looked at only at every fourth place.
+pub(crate) struct Pairs(Box<[u64; 1024]>);
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+}
+
+impl Pairs {
+    const STEP: usize = BINARY_MINIMUM - 1;
+
+    fn add(&mut self, pair: &[u8]) {
+        if let Some(&[first, second]) = pair.first_chunk::<2>() {
+            let place = Self::place(first, second);
+            if let Some(bits) = self.0.get_mut(place / 64) {
+                *bits |= 1 << (place % 64);
+            }
+        }
+    }
+
+    fn may(&self, first: u8, second: u8) -> bool {
+        let place = Self::place(first, second);
+        self.0.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1)
+    }
+
+    fn place(first: u8, second: u8) -> usize {
+        usize::from(first.to_ascii_lowercase()) << 8 | usize::from(second.to_ascii_lowercase())
+    }
+}
+
+/// What dates and UIDs are made of.
+const fn is_numeric(byte: u8) -> bool {
+    matches!(byte, b'-'..=b'9')
 }
 
 /// A set of three-letter beginnings, one bit for each of 1024 sums.

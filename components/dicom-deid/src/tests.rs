@@ -555,6 +555,9 @@ fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
         (b"DERIVED\\PRIMARY", CT_CLASS, b"CT", b"NO"),
         (b"ORIGINAL\\SECONDARY", CT_CLASS, b"CT", b"NO"),
         (b"ORIGINAL\\PRIMARY\\SCREEN SAVE", CT_CLASS, b"CT", b"NO"),
+        (b"ORIGINAL\\PRIMARY\\SCREEN", CT_CLASS, b"CT", b"NO"),
+        (b"ORIGINAL\\PRIMARY\\AXIAL\\Screen_Capture", CT_CLASS, b"CT", b"NO"),
+        (b"SCREEN SAVE", dose, b"RTDOSE", b""),
         (b"", CT_CLASS, b"CT", b"NO"),
         (axial, CT_CLASS, b"XA", b"NO"),
         (axial, CT_CLASS, b"RF", b"NO"),
@@ -650,9 +653,49 @@ fn requirement_12_faces_and_pictures_of_screens_wait_for_a_person() {
 }
 
 #[test]
+fn requirement_12_a_frame_or_a_part_of_a_screen_waits_for_a_person_at_any_depth() {
+    let scan = |sequence: u32, tag: u32, kind: &[u8]| {
+        let bytes = file(EXPLICIT, Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0008_0008, Vr::CS, b"ORIGINAL\\PRIMARY\\VOLUME");
+            put(w, 0x0008_0016, Vr::UI, CT_CLASS.as_bytes());
+            put(w, 0x0008_0060, Vr::CS, b"CT");
+            for (tag, value) in [(0x0028_0010, 1), (0x0028_0011, 2), (0x0028_0100, 8)] {
+                put(w, tag, Vr::US, &[value, 0]);
+            }
+            w.sequence(Tag(sequence));
+            w.item();
+            w.sequence(Tag(0x0018_9329));
+            w.item();
+            put(w, tag, Vr::CS, kind);
+            w.item_end().unwrap();
+            w.sequence_end().unwrap();
+            w.item_end().unwrap();
+            w.sequence_end().unwrap();
+            put(w, 0x7FE0_0010, Vr::OW, &[1; 2]);
+        });
+        run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
+    };
+    for tag in [0x0008_0008, 0x0008_9007] {
+        let screen = scan(0x5200_9230, tag, b"ORIGINAL\\PRIMARY\\SCREEN SAVE");
+        assert_eq!(screen, Some((Kind::NeedsReview, "burned-in-risk")), "{tag:08x}");
+        assert_eq!(scan(0x5200_9230, tag, b"ORIGINAL\\PRIMARY\\VOLUME"), None, "{tag:08x}");
+    }
+}
+
+#[test]
 fn requirement_12_documents_films_and_unknown_syntaxes_are_refused() {
     let document = refusal(&|w| put(w, 0x0042_0011, Vr::OB, b"%PDF"));
     assert_eq!((document.kind, document.code), (Kind::Policy, "encapsulated-document"));
+    for sequence in [0x0008_1140, 0x0008_2112] {
+        let nested = refusal(&|w| {
+            w.sequence(Tag(sequence));
+            w.item();
+            put(w, 0x0042_0011, Vr::OB, b"%PDF");
+            w.item_end().unwrap();
+            w.sequence_end().unwrap();
+        });
+        assert_eq!((nested.kind, nested.code), (Kind::Policy, "encapsulated-document"), "{sequence:08x}");
+    }
     for (syntax, code) in [
         ("1.2.840.10008.1.2.4.100", "video"),
         ("1.2.840.10008.1.2.4.109", "video"),
@@ -716,13 +759,14 @@ fn every_transfer_syntax_comes_out_as_it_went_in() {
 
 #[test]
 fn fragments_are_copied_with_their_offset_table() {
+    let image = b"\xFF\xD8\xFF\xDA\0\x08\x01\x01\0\0\x3F\0frag\xFF\xD9";
     let bytes = file("1.2.840.10008.1.2.4.50", Encoding::ExplicitLittle, &|w| {
         put(w, 0x0008_0018, Vr::UI, b"2.999.1");
         w.header(Tag::PIXEL_DATA, Vr::OB, u32::MAX);
         w.fragment(4);
         w.raw(&[0; 4]).unwrap();
-        w.fragment(6);
-        w.raw(b"\xFF\xD8frag").unwrap();
+        w.fragment(18);
+        w.raw(image).unwrap();
         w.sequence_end().unwrap();
         w.raw(b"ZZMARKTRAIL").unwrap();
     });
@@ -730,9 +774,9 @@ fn fragments_are_copied_with_their_offset_table() {
     // What follows is a header that promises more than there is.
     assert_eq!(run(&bytes, accept).err().unwrap().code, "truncated");
     let (host, _) = run(&bytes[..bytes.len() - 5], accept).unwrap();
-    assert!(
-        host.written.ends_with(b"\0\0\0\0\xFE\xFF\x00\xE0\x06\0\0\0\xFF\xD8frag\xFE\xFF\xDD\xE0\0\0\0\0")
-    );
+    let expected =
+        [b"\0\0\0\0\xFE\xFF\x00\xE0\x12\0\0\0".as_slice(), image, b"\xFE\xFF\xDD\xE0\0\0\0\0"].concat();
+    assert!(host.written.ends_with(&expected));
 }
 
 #[test]
@@ -831,8 +875,12 @@ fn an_overlay_in_cells_that_cannot_be_cleared_waits_for_a_person() {
             }
             w.header(Tag::PIXEL_DATA, Vr::OB, u32::MAX);
             w.fragment(0);
-            w.fragment(64);
-            w.raw(&[0; 64]).unwrap();
+            // Two pixels of two bytes each.
+            let mut frame = [0; 72];
+            (frame[0], frame[4], frame[8]) = (2, 64, 68);
+            (frame[64], frame[68]) = (255, 255);
+            w.fragment(72);
+            w.raw(&frame).unwrap();
             w.sequence_end().unwrap();
         });
         run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
@@ -871,6 +919,18 @@ fn an_image_whose_size_is_not_certain_is_refused_and_nothing_stays_behind_one() 
     ] {
         let refusal = tailed(tag, vr, value).err().unwrap_or_else(|| panic!("{tag:08x} {value:?}"));
         assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{tag:08x} {value:?}");
+    }
+    // Fragments too are counted by the number of frames.
+    for frames in [b"one".as_slice(), b"0", b"-1", b"1\\2", b"1.5", b"4294967296", b"18446744073709551617"] {
+        let bytes = file("1.2.840.10008.1.2.4.50", Encoding::ExplicitLittle, &|w| {
+            put(w, 0x0028_0008, Vr::IS, frames);
+            w.header(Tag::PIXEL_DATA, Vr::OB, u32::MAX);
+            w.fragment(0);
+            w.sequence_end().unwrap();
+        });
+        let accept = Options { pixel_risk: PixelRisk::DangerouslyAccept, ..Options::default() };
+        let refusal = run(&bytes, accept).err().unwrap();
+        assert_eq!((refusal.kind, refusal.code), (Kind::Malformed, "structure"), "{frames:?}");
     }
     for (tag, vr, value) in [
         (0x0028_0008, Vr::IS, b"1".as_slice()),
