@@ -129,7 +129,7 @@ pub(crate) const SHIPPED: &[Explanation] = &[
         "the object does not say what was done with its dates, or not what the settings ask for",
         "give both stages the same setting `dates`"),
     code("deid-verify", "frame-comment",
-        "a comment stands in the header of a compressed frame",
+        "a comment stands in a compressed frame",
         "report it: the de-identifier did not blank it"),
     code("deid-verify", "identifier-in-value",
         "a number of a person (MRN, SSN and the like) stands in a value that was to stay",
