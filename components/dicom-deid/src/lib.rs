@@ -13,6 +13,7 @@
 //! The action table is data, signed with the bundle (asset `deid-table`); the dictionary is compiled in.
 
 mod boxes;
+mod charset;
 mod codestream;
 mod component;
 mod dates;

@@ -346,7 +346,8 @@ impl<H: Host> Rewrite<'_, H> {
         let reading = match vr {
             Vr::DS | Vr::IS => Reading::Numbers,
             Vr::UI => Reading::Uids,
-            vr if vr.is_text() => Reading::Text,
+            Vr::LO | Vr::LT | Vr::SH | Vr::ST | Vr::UC | Vr::UT | Vr::PN => Reading::Text,
+            vr if vr.is_text() => Reading::Codes,
             _ if header.length as usize <= BINARY_MAXIMUM => Reading::Binary,
             _ => return Ok(false),
         };

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UNDEFINED, Vr};
 
+use crate::charset::Charset;
 use crate::dictionary::DICTIONARY;
 use crate::offsets::Offsets;
 use crate::pixels::Overlay;
@@ -38,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) uids: BTreeSet<String>,
     pub(crate) subjects: BTreeSet<String>,
     pub(crate) secrets: Secrets,
+    /// The character set of the outermost data set.
+    charset: Charset,
     /// Where the fragments of encapsulated pixels begin.
     pub(crate) offsets: Offsets,
     pub(crate) has_pixels: bool,
@@ -125,6 +128,14 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                 if !nested {
                     facts.top_level(header, reader)?;
                 }
+                if header.tag == tags::CHARACTER_SET
+                    && let Some(value) = reader.value()?
+                {
+                    facts.secrets.charset = Charset::of(value);
+                    if !nested {
+                        facts.charset = facts.secrets.charset;
+                    }
+                }
                 facts.risks(header, reader)?;
                 if header.tag == tags::VALUE_TYPE
                     && level == Some(Level::Content)
@@ -167,6 +178,8 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                 }
             }
             Event::SequenceEnd => {
+                // An item may have a character set of its own.
+                facts.secrets.charset = facts.charset;
                 levels.pop();
             }
             Event::Fragments(header) if header.tag == Tag::PIXEL_DATA && level.is_none() => {
