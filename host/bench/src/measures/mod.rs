@@ -1,6 +1,7 @@
 //! Every measure, one module each.
 
 mod binary_size;
+mod checks;
 mod deidentify;
 mod http;
 mod idle_memory;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Measure> {
         runaway::measure(),
         http::measure(),
         deidentify::measure(),
+        checks::measure(),
         receive::measure(),
         normalise::measure(),
         pipeline::measure(),
