@@ -170,6 +170,8 @@ def encode(planes, precision, near=0, *, limits=(0, 0, 0), reset=0, restart=0, l
     rows, columns, count = len(planes[0]), len(planes[0][0]), len(planes)
     top = (1 << precision) - 1
     used = [given or default for given, default in zip(limits, thresholds(top, near))]
+    if not near < used[0] <= used[1] <= used[2] <= top:
+        raise ValueError("thresholds that contradict")
     ids = range(1, count + 1)
     frame = struct.pack(">BHHB", precision, 0 if lines_behind else rows, columns, count) + b"".join(bytes([i, 0x11, 0]) for i in ids)
     out = b"\xff\xd8" + segment(0xF7, frame)

@@ -89,6 +89,36 @@ pub fn decode(codec: Codec, stream: &[u8], shape: &Shape) -> Result<Pixels, Code
     }
 }
 
+/// Decodes hostile bytes: the first five are the shape, the others the stream.
+#[cfg(not(target_family = "wasm"))]
+pub fn fuzz_decode(codec: Codec, data: &[u8]) {
+    let Some((&[rows, columns, samples, bits_allocated, wide], stream)) = data.split_first_chunk() else {
+        return;
+    };
+    let shape = Shape {
+        rows: usize::from(rows % 64) + 1,
+        columns: usize::from(columns) + 256 * usize::from(wide % 2) + 1,
+        samples: usize::from(samples % 4) + 1,
+        bits_allocated: u32::from(bits_allocated % 64) + 1,
+    };
+    if let Ok(pixels) = decode(codec, stream, &shape) {
+        assert_eq!(pixels.bytes.len(), shape.pixels() * shape.samples * pixels.word, "{shape:?}");
+        assert!(pixels.precision <= shape.bits_allocated, "{shape:?}");
+    }
+}
+
+/// The bytes from which [`fuzz_decode`] makes this shape and stream.
+#[cfg(not(target_family = "wasm"))]
+#[must_use]
+pub fn fuzz_input(shape: &Shape, stream: &[u8]) -> Vec<u8> {
+    let less_one = |number: usize| number.wrapping_sub(1).to_le_bytes();
+    let [rows, ..] = less_one(shape.rows);
+    let [columns, wide, ..] = less_one(shape.columns);
+    let [samples, ..] = less_one(shape.samples);
+    let [bits_allocated, ..] = less_one(shape.bits_allocated as usize);
+    [&[rows, columns, samples, bits_allocated, wide], stream].concat()
+}
+
 /// Writes a component's samples of one line, little endian, `step` bytes apart.
 fn store(samples: &[u16], into: &mut [u8], word: usize, step: usize) {
     match (word, step) {
