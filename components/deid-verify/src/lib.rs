@@ -32,6 +32,21 @@ pub use rules::Rules;
 pub use stage::Verifier;
 pub use walk::{Summary, verify};
 
+/// Judges any bytes under all options: the entry of the fuzz target.
+pub fn fuzz_verify(data: &[u8]) {
+    const RULES: &[u8] = include_bytes!("../rules/rules.txt");
+    static PARSED: std::sync::OnceLock<Option<Rules<'static>>> = std::sync::OnceLock::new();
+    let Some(rules) = PARSED.get_or_init(|| Rules::parse(RULES).ok()) else { return };
+    for structured_content in [StructuredContent::Empty, StructuredContent::Clean] {
+        let pixel_risk = PixelRisk::DangerouslyAccept;
+        let options = Options { structured_content, pixel_risk, ..Options::default() };
+        match verify(data, rules, options) {
+            Ok(summary) => assert!(summary.attributes > 0, "nothing was judged"),
+            Err(finding) => assert!(CODES.contains(&finding.code), "{} is not listed", finding.code),
+        }
+    }
+}
+
 martello_guest_sdk::export!(Verifier);
 
 #[cfg(test)]

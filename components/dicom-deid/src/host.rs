@@ -140,7 +140,9 @@ pub(crate) struct Plain {
 
 impl Host for Plain {
     fn uids(&mut self, values: &[String]) -> Result<Vec<String>, Refusal> {
-        Ok(values.iter().map(|value| format!("2.25.{}", value.len())).collect())
+        // UUIDs of version 8, as the host's are.
+        let uuid = |value: &String| 0x1234_5678_9ABC_8DEF_8000_0000_0000_0000_u128 + value.len() as u128;
+        Ok(values.iter().map(|value| format!("2.25.{}", uuid(value))).collect())
     }
 
     fn subject(&mut self, _: &str) -> Result<String, Refusal> {

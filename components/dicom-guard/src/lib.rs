@@ -17,6 +17,22 @@ pub use refusal::{CODES, Kind, Refusal};
 pub use stage::Guard;
 pub use walk::{Summary, check};
 
+/// Runs any bytes through the guard: the entry of the fuzz target. What passes reads to its end again.
+pub fn fuzz_check(data: &[u8]) {
+    use dicom_stream::{Event, SliceSource};
+    match check(SliceSource::new(data)) {
+        Err(refusal) => assert!(CODES.contains(&refusal.code), "{} is not listed", refusal.code),
+        Ok(_) => {
+            let read =
+                dicom_stream::open(SliceSource::new(data), walk::DICTIONARY).and_then(|(_, mut reader)| {
+                    while reader.next_event()? != Event::End {}
+                    Ok(())
+                });
+            assert!(read.is_ok(), "what passed does not read again");
+        }
+    }
+}
+
 martello_guest_sdk::export!(Guard);
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ const EXACT: usize = Rows::<0, 0>::count(TEXT, b"rows=");
 const PATTERNS: usize = Rows::<0, 0>::count(TEXT, b"patterns=");
 static ROWS: Rows<EXACT, PATTERNS> = Rows::parse(TEXT);
 /// Implicit files name no representation: without the dictionary their sequences could not be looked into.
-const DICTIONARY: Dictionary = ROWS.dictionary();
+pub(crate) const DICTIONARY: Dictionary = ROWS.dictionary();
 
 /// Syntaxes whose pixels stand as they are.
 const PLAIN: [&str; 4] =

@@ -62,7 +62,7 @@ impl Code {
     /// Codes that the host alone gives. A component that gave one could pass its own fault off as the device's, and be
     /// tried again for ever, or tell an operator of something that was not so. The codes of the fault kinds (`malformed`
     /// and so on) are not among them: they are what a fault without a code of its own has.
-    pub const OF_THE_HOST: [&str; 22] = [
+    pub const OF_THE_HOST: [&str; 25] = [
         GUEST_TRAP,
         GUEST_STACK,
         GUEST_MEMORY,
