@@ -36,11 +36,7 @@ pub(crate) struct Target {
 const DICOM: &[&str] = &["tests/fixtures/dicom"];
 
 /// All of them. `every_target_is_listed` compares this with the folder.
-<<<<<<< HEAD
-pub(crate) const TARGETS: [Target; 14] = [
-=======
-pub(crate) const TARGETS: [Target; 13] = [
->>>>>>> imaging
+pub(crate) const TARGETS: [Target; 16] = [
     json("canonical-json", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("envelope", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("signature", &["host/bundle/tests/golden"]),

@@ -55,7 +55,7 @@ fn multiply(output: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<us
         })
         .context("reading the line of the input that is done")?;
     let parsed: Value = serde_json::from_str(&line)?;
-    let outputs = parsed["outputs"].as_array().context("the line has no outputs")?;
+    let outputs = parsed.get("outputs").and_then(Value::as_array).context("the line has no outputs")?;
     let transaction = journal.transaction()?;
     for number in numbers {
         let other = format!("{number:020x}");
@@ -67,7 +67,9 @@ fn multiply(output: &Path, numbers: std::ops::Range<usize>) -> anyhow::Result<us
             )?
             .execute(params![id, other, i64::try_from(number)? + 1])?;
         for file in outputs {
-            let (path, bytes) = file["path"].as_str().zip(file["bytes"].as_u64()).context("an odd output")?;
+            let path = file.get("path").and_then(Value::as_str);
+            let bytes = file.get("bytes").and_then(Value::as_u64);
+            let (path, bytes) = path.zip(bytes).context("an odd output")?;
             File::create(output.join(path.replace(&id, &other)))?.set_len(bytes)?;
         }
     }
