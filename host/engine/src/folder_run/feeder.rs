@@ -239,7 +239,10 @@ mod tests {
         let stop = Stop::default();
         let (send, mut found) = mpsc::channel(1);
         let feeder = watching(&root, &stop);
+        std::fs::write(root.join("before"), "1").unwrap();
         let feeder = std::thread::spawn(move || feeder.work(&send));
+        // It watches now.
+        assert_eq!(next(&mut found, Duration::from_secs(20)).unwrap().name, "before");
         for name in ["first", "second"] {
             // Aside, and put in place whole.
             let aside = above.path().join("aside");
