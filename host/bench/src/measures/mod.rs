@@ -1,6 +1,7 @@
 //! Every measure, one module each.
 
 mod binary_size;
+mod decode;
 mod deidentify;
 mod http;
 mod idle_memory;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Measure> {
         deidentify::measure(),
         receive::measure(),
         normalise::measure(),
+        decode::measure(),
         pipeline::measure(),
         start::measure(),
         idle_memory::measure(),
