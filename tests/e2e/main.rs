@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod codecs;
 mod dicom;
 mod guests;
 mod infer;

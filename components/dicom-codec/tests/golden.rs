@@ -117,6 +117,33 @@ fn a_stream_cut_anywhere_is_refused_or_was_whole_already() {
 }
 
 #[test]
+fn restart_markers_come_in_their_order() {
+    let first_marker = |it: &Golden| it.stream.windows(2).position(|pair| pair == [0xFF, 0xD0]);
+    let restarting: Vec<_> =
+        golden().into_iter().filter(|it| it.name.contains("restart") && first_marker(it).is_some()).collect();
+    assert!([Codec::Jpeg, Codec::JpegLs].iter().all(|codec| restarting.iter().any(|it| it.codec == *codec)));
+    for it in restarting {
+        let first = first_marker(&it).unwrap();
+        let mut stream = it.stream.clone();
+        stream[first + 1] = 0xD1;
+        assert!(decode(it.codec, &stream, &it.shape).is_err(), "{}", it.name);
+    }
+}
+
+/// ISO/IEC 10918-1 H.1.2.2: the one difference without bits of its own.
+#[test]
+fn half_of_all_values_is_a_difference_of_lossless_jpeg() {
+    let frame = [0xFF, 0xC3, 0, 11, 16, 0, 1, 0, 3, 1, 1, 0x11, 0];
+    let mut table = vec![0xFF, 0xC4, 0, 20, 0, 1];
+    table.extend([0; 15]);
+    table.push(16);
+    let scan = [0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0, 0b0001_1111];
+    let stream = [&[0xFF, 0xD8], &frame[..], &table, &scan, &[0xFF, 0xD9]].concat();
+    let shape = Shape { rows: 1, columns: 3, samples: 1, bits_allocated: 16 };
+    assert_eq!(decode(Codec::Jpeg, &stream, &shape).unwrap().bytes, [0, 0, 0, 0x80, 0, 0]);
+}
+
+#[test]
 fn components_that_come_twice_or_never_are_refused() {
     let it = golden()
         .into_iter()

@@ -62,6 +62,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rle_of_single_bits_comes_in_bytes_of_one_bit() {
+        let bits = Bits { stored: 1, shift: 0, signed: false };
+        let colour = Colour::Grey { inverted: false };
+        let layout = Layout {
+            rows: 1,
+            columns: 4,
+            frames: 1,
+            samples: 1,
+            colour,
+            planar: false,
+            bits_allocated: 1,
+            bits,
+        };
+        let mut stream = vec![1, 0, 0, 0, 64];
+        stream.resize(64, 0);
+        stream.extend([3, 1, 0, 1, 1]);
+        let decoded = decode(dicom_codec::Codec::Rle, &stream, &layout).unwrap();
+        assert_eq!(decoded.bytes, [1, 0, 1, 1]);
+        assert_eq!(decoded.layout, Layout { bits_allocated: 8, ..layout });
+    }
+
+    #[test]
     fn a_stream_knows_better_than_the_header_what_its_components_are() {
         let grey = Colour::Grey { inverted: true };
         assert_eq!(said(StreamColour::Rgb, Colour::YbrFull422), Colour::Rgb);

@@ -175,6 +175,19 @@ fn a_frame_is_the_same_alone_and_among_all() {
 }
 
 #[test]
+fn single_bits_in_words_of_big_endian_are_those_in_bytes() {
+    let bytes = fixture("liver_expb_1frame.dcm");
+    let mut swapped = bytes.clone();
+    let at = bytes.windows(6).rposition(|six| six == b"\x7F\xE0\x00\x10OB").unwrap();
+    swapped[at + 5] = b'W';
+    let pixels = &mut swapped[at + 12..at + 12 + 512 * 512 / 8];
+    pixels.chunks_exact_mut(2).for_each(|pair| pair.reverse());
+    assert_ne!(swapped[at + 12..], bytes[at + 12..]);
+    let (words, bytes) = (render(&swapped, &full_size()), render(&bytes, &full_size()));
+    assert_eq!(words.unwrap().frames, bytes.unwrap().frames);
+}
+
+#[test]
 fn frames_over_a_limit_are_refused_before_they_are_decoded() {
     let bytes = fixture("examples_ybr_color.dcm");
     let few = Settings { frames: FrameChoice::All, most_frames: 29, ..full_size() };

@@ -396,7 +396,12 @@ fn inputs_whose_outputs_are_lost_count_as_complete_where_they_are_left_and_stay_
     let journal = open(folder.path()).unwrap();
     assert_eq!(journal.lost().unwrap(), 1);
     let mut looks = Vec::new();
-    journal.review(|_, look| looks.push(look) != ()).unwrap();
+    journal
+        .review(|_, look| {
+            looks.push(look);
+            false
+        })
+        .unwrap();
     assert_eq!(looks, [Look::Closely]);
     assert!(!journal.is_complete("a", (3, 7)).unwrap());
 }

@@ -176,6 +176,7 @@ mod tests {
     fn tables_with_too_many_codes_are_none() {
         assert!(Table::new(&counts(&[(1, 3)]), &[1, 2, 3]).is_none());
         assert!(Table::new(&counts(&[(1, 2), (2, 1)]), &[1, 2, 3]).is_none());
+        assert!(Table::new(&counts(&[(1, 2), (12, 1)]), &[1, 2, 3]).is_none());
         assert!(Table::new(&counts(&[(1, 1)]), &[1, 2]).is_none());
         assert!(Table::new(&counts(&[(1, 1), (16, 2)]), &[1, 2]).is_none());
     }

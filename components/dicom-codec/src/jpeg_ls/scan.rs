@@ -354,6 +354,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_broken_run_leaves_room_for_what_breaks_it() {
+        // Four runs of one, then a remainder of one bit.
+        let run = |bits: u8, left| run_length(&mut Bits::new(&[bits, 0]), left, &mut 0);
+        assert_eq!(run(0b1111_0000, 5), Some(4));
+        assert_eq!(run(0b1111_0100, 6), Some(5));
+        assert_eq!(run(0b1111_0100, 5), None);
+        // The next run would have two pixels: up to the end of the line.
+        assert_eq!(run(0b1111_1000, 5), Some(5));
+    }
+
+    #[test]
     fn orders_are_the_least_that_hold_the_sum() {
         for count in 1..70_u32 {
             for sizes in 0..3000 {

@@ -2,6 +2,7 @@
 
 mod binary_size;
 mod checks;
+mod decode;
 mod deidentify;
 mod http;
 mod idle_memory;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Measure> {
         checks::measure(),
         receive::measure(),
         normalise::measure(),
+        decode::measure(),
         pipeline::measure(),
         start::measure(),
         looking_back::measure(),
