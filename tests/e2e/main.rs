@@ -16,3 +16,4 @@ mod receiving;
 mod rendering;
 mod run;
 mod sameness;
+mod sending;

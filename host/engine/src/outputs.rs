@@ -139,6 +139,12 @@ impl OutputFolder {
         self.root.join(MEMORY)
     }
 
+    /// Whether a file was put out by a port of the pipeline: neither findings nor what was refused.
+    pub(crate) fn is_export(file: &OutputFile) -> bool {
+        let folder = file.path.split('/').next().unwrap_or_default();
+        ![QUARANTINE, FINDINGS, MEMORY].contains(&folder)
+    }
+
     /// The report.
     pub(crate) fn report(&self) -> PathBuf {
         self.root.join("report.jsonl")

@@ -1,4 +1,4 @@
-//! How inputs come in: from a folder, once or for as long as it is watched, and over the network into a folder of our own.
+//! How inputs come in, and how objects go out again: from a folder, once or for as long as it is watched, and over the network into a folder of our own.
 //!
 //! [`Folder::scan`] lists what is there; [`Watch`] tells of what comes. A file that is still being written is told of
 //! when its writer closes it or renames it into place. Links are not followed and hidden files are left alone.
@@ -6,11 +6,20 @@
 //! know how they came. This crate looks into an object only as far as its class and instance, to see that it is the one
 //! that was announced.
 
+mod chain;
 pub mod dicom;
+mod durable;
 mod folder;
+mod queue;
+mod send;
 mod spool;
+mod tls;
+mod transport;
 mod watch;
 
 pub use folder::{Folder, Found, IngestError};
+pub use queue::{PutError, Queue, QueueError, QueueLimits, QueueState};
+pub use send::{Retry, Sender};
 pub use spool::{Spool, SpoolError, SpoolLimits};
+pub use tls::{TlsClient, TlsError, TlsIdentity, TlsServer};
 pub use watch::{Event, Watch};

@@ -13,6 +13,7 @@ mod pipeline;
 mod python;
 mod receive;
 mod runaway;
+mod send;
 mod start;
 
 use crate::measure::Measure;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Measure> {
         http::measure(),
         deidentify::measure(),
         receive::measure(),
+        send::measure(),
         normalise::measure(),
         pipeline::measure(),
         start::measure(),

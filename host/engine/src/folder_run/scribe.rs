@@ -126,6 +126,7 @@ impl Scribe {
                 (_, Outcome::Done) => written.completed.done += 1,
                 (_, Outcome::Quarantined | Outcome::DeviceFailed) => written.completed.quarantined += 1,
             }
+            let is_new = outcome == Outcome::Done && matches!(finished.before, Before::Nothing);
             let line = match finished.before {
                 Before::Lost { line, again: Again::Same } => line,
                 before => {
@@ -136,15 +137,21 @@ impl Scribe {
                 }
             };
             completed.push(Completed { id: finished.line.id.clone(), outcome, line });
-            ended.push((finished.line, finished.found, outcome, finished.ticket));
+            ended.push((finished.line, finished.found, outcome, finished.ticket, is_new));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
+        for (line, ..) in ended.iter().filter(|(.., is_new)| *is_new) {
+            let exports: Vec<_> = line.outputs.iter().filter(|file| OutputFolder::is_export(file)).collect();
+            self.observer
+                .exported(&self.output, &exports)
+                .map_err(|source| RunError::HandOn { path: self.output.clone(), source })?;
+        }
         self.journal.complete(&completed)?;
         let reported = self
             .report
             .write_all(text.as_bytes())
             .map_err(|source| RunError::Report { path: self.report_path.clone(), source });
-        for (line, found, outcome, ticket) in ended {
+        for (line, found, outcome, ticket, _) in ended {
             ticket.committed();
             if outcome != Outcome::DeviceFailed {
                 self.input.release(&found);
