@@ -254,19 +254,18 @@ impl Exports {
         if self.0.is_empty() {
             return Ok(());
         }
+        let mut objects = Vec::new();
         for file in files {
             let path = output.join(&file.path);
-            if !is_part10(&path)? {
-                continue;
+            if is_part10(&path)? {
+                objects.push((path, file.digest, file.bytes));
             }
-            for queue in &self.0 {
-                queue.put_when_there_is_room(&path, file.digest, file.bytes).map_err(
-                    |error| match error {
-                        PutError::Disk(error) => error,
-                        other => std::io::Error::other(other),
-                    },
-                )?;
-            }
+        }
+        for queue in &self.0 {
+            queue.put_when_there_is_room(&objects).map_err(|error| match error {
+                PutError::Disk(error) => error,
+                other => std::io::Error::other(other),
+            })?;
         }
         Ok(())
     }

@@ -28,8 +28,8 @@ pub(crate) struct ReceiveArgs {
     /// The application entity title that peers must call, and that this device calls itself where it sends.
     #[arg(long, value_name = "TITLE", default_value = "MARTELLO")]
     ae_title: AeTitle,
-    /// Titles of peers that may send (may be given more than once). Without it, any peer on this machine may, where only
-    /// this machine can reach the address.
+    /// Titles of peers that may send (may be given more than once). Without it, any peer may on an address that only this
+    /// machine can reach, and any with a certificate that --dicom-client-ca vouches for.
     #[arg(long, value_name = "TITLE", value_delimiter = ',', requires = "dicom_listen")]
     ae_allow: Vec<AeTitle>,
     /// Let peers of any title send from other machines.

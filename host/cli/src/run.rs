@@ -392,7 +392,9 @@ fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
             happened = format!("{happened}: {}", known.code);
             known.next
         }
-        RunError::HandOn { .. } => "see free space and permissions of the state folder, then run again",
+        RunError::HandOn { .. } => {
+            "see why the destination takes nothing, and free space of the state folder, then run again"
+        }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
         | RunError::Journal(JournalError::Folder { .. })

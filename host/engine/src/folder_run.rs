@@ -109,12 +109,12 @@ pub trait Observer: Send + Sync {
     fn found(&self, total: u64);
     /// An input is complete, or was before.
     fn completed(&self, line: Option<&ReportLine>);
-    /// These exports of an input stand durably under their names in the output folder, and the input is not recorded as
-    /// done yet: whoever hands them on takes them over now, durably. Called once for each input, and once more where the
-    /// process ended before the record. May wait.
+    /// These exports of one input or several stand durably under their names in the output folder, and their inputs are not
+    /// recorded as done yet: whoever hands them on takes them over now, durably. Called once for each file, and once more
+    /// where the process ended before the record. May wait.
     ///
     /// # Errors
-    /// They cannot be taken over: the run ends, and the next one does the input again.
+    /// They cannot be taken over: the run ends, and the next one does the inputs again.
     fn exported(&self, output: &Path, exports: &[&OutputFile]) -> io::Result<()> {
         let _ = (output, exports);
         Ok(())

@@ -9,13 +9,24 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// Makes the folder for its owner alone, and its name durable.
+/// Makes the folder, and those above it where they are missing, for its owner alone, durably: each new name is synced in
+/// its parent, so that no file that is durable in the folder loses its way in a power cut.
 pub(crate) fn make(root: &Path) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o700).create(root) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
+    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
+    for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+        match DirBuilder::new().mode(0o700).create(folder) {
+            // Another process made it at the same moment.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        sync_parent(folder)?;
     }
-    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // Whoever made it just before a crash may not have come to that.
+    sync_parent(root)
+}
+
+fn sync_parent(folder: &Path) -> io::Result<()> {
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 

@@ -206,27 +206,26 @@ impl Queue {
         self.names.sync().map_err(PutError::Disk)
     }
 
-    /// The same, and waits until there is room.
+    /// The same for many, and waits for each until there is room.
     ///
     /// # Errors
     /// The queue is closed meanwhile, or the disk refuses.
-    pub fn put_when_there_is_room(&self, file: &Path, digest: Digest, length: u64) -> Result<(), PutError> {
-        let mut is_told = false;
-        loop {
-            let state = self.state();
-            if state.is_closed && !self.has_room(&state, length) {
-                return Err(PutError::Closed);
+    pub fn put_when_there_is_room(&self, files: &[(PathBuf, Digest, u64)]) -> Result<(), PutError> {
+        for (file, digest, length) in files {
+            let mut is_told = false;
+            let mut state = self.state();
+            while !self.has_room(&state, *length) && !state.by_digest.contains_key(digest) {
+                if state.is_closed {
+                    return Err(PutError::Closed);
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!("what is to be sent on waits for room in the queue of its destination");
+                }
+                state = self.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if self.has_room(&state, length) || state.by_digest.contains_key(&digest) {
-                self.enter(state, file, digest, length)?;
-                return self.names.sync().map_err(PutError::Disk);
-            }
-            if !std::mem::replace(&mut is_told, true) {
-                tracing::warn!("what is to be sent on waits for room in the queue of its destination");
-            }
-            let waited = self.changed.wait_timeout(state, TURN);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            self.enter(state, file, *digest, *length)?;
         }
+        self.names.sync().map_err(PutError::Disk)
     }
 
     fn enter(

@@ -125,14 +125,14 @@ fn a_full_queue_refuses_or_lets_wait_until_there_is_room() {
     let file = bench.folder.path().join("file");
     fs::write(&file, "x").unwrap();
     std::thread::scope(|scope| {
-        let put = scope.spawn(|| queue.put_when_there_is_room(&file, Digest::of(b"x"), 1));
+        let put = scope.spawn(|| queue.put_when_there_is_room(&[(file.clone(), Digest::of(b"x"), 1)]));
         std::thread::sleep(Duration::from_millis(20));
         assert!(!put.is_finished());
         queue.delivered(&queue.due(1)[0]);
         put.join().unwrap().unwrap();
         assert_eq!(contents(&queue), ["67890", "x"]);
         fs::write(&file, "y").unwrap();
-        let put = scope.spawn(|| queue.put_when_there_is_room(&file, Digest::of(b"y"), 1));
+        let put = scope.spawn(|| queue.put_when_there_is_room(&[(file.clone(), Digest::of(b"y"), 1)]));
         queue.close();
         assert!(matches!(put.join().unwrap(), Err(PutError::Closed)));
     });

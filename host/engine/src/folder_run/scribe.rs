@@ -140,11 +140,11 @@ impl Scribe {
             ended.push((finished.line, finished.found, outcome, finished.ticket, is_new));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
-        for (line, ..) in ended.iter().filter(|(.., is_new)| *is_new) {
-            let exports: Vec<_> = line.outputs.iter().filter(|file| OutputFolder::is_export(file)).collect();
-            self.observer
-                .exported(&self.output, &exports)
-                .map_err(|source| RunError::HandOn { path: self.output.clone(), source })?;
+        let new = ended.iter().filter(|(.., is_new)| *is_new).flat_map(|(line, ..)| &line.outputs);
+        let exports: Vec<_> = new.filter(|file| OutputFolder::is_export(file)).collect();
+        if !exports.is_empty() {
+            let handed_on = self.observer.exported(&self.output, &exports);
+            handed_on.map_err(|source| RunError::HandOn { path: self.output.clone(), source })?;
         }
         self.journal.complete(&completed)?;
         let reported = self

@@ -93,6 +93,7 @@ fn associate(
             Err(NotStored::Trouble(trouble)) => {
                 // Should it be this object that the peer cannot stand, others get their turn before it.
                 queue.later(&item, retry.wait(item.attempts.saturating_add(1)));
+                requestor.abandon();
                 return Err(trouble);
             }
             Err(NotStored::Unsendable(why)) => {

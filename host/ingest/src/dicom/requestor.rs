@@ -264,6 +264,11 @@ impl<'a> Requestor<'a> {
         }
     }
 
+    /// Ends the association in the middle of something. A peer that has left does not mind.
+    pub(crate) fn abandon(mut self) {
+        self.abort();
+    }
+
     fn disorder(&mut self) -> Trouble {
         self.abort();
         Trouble::Disorder

@@ -351,7 +351,7 @@ fn peers_that_do_not_know_each_other_exchange_nothing() {
         ("asked for another host", under_tls(elsewhere.address, client(&authority, Some(&known)))),
         ("speaks no TLS", peer(strict.address)),
         ("meets no TLS", under_tls(plain.address, client(&authority, Some(&known)))),
-        ("has no authority", DicomPeer { tls: None, ..under_tls(strict.address, client(&authority, None)) }),
+        ("has no authority", DicomPeer { tls: None, ..under_tls(plain.address, client(&authority, None)) }),
     ];
     for (who, peer) in cases {
         let outlet = Outlet::new(DicomPeer { patience, ..peer });
