@@ -226,6 +226,40 @@ fn originals_reach_the_archive_although_the_bundle_is_refused() {
 }
 
 #[test]
+fn originals_reach_the_archive_although_nothing_works_the_spool_off_and_it_is_full() {
+    let Some(storescu) = program("storescu").unwrap() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(archive) = Archive::storescp(folder.path(), free_port(), &[]) else { return };
+    let (bundle, _) = imaging_bundle().unwrap();
+    let nowhere = folder.path().join("no-trust.json");
+    let arguments = ["--bypass", &archive.address(), "--spool-objects", "1"];
+    let receiver = Receiver::start_with(folder.path(), &(bundle, nowhere), &arguments);
+    let sent = ["CT_small.dcm", "MR_small.dcm", "CT_17106.dcm"].map(sample);
+    let (stored, said) = dcmtk(&storescu, &receiver, &["-aec", "MARTELLO"], &sent);
+    assert!(stored, "{said}");
+    assert_eq!(instances(&archive.holds(3)), instances(&sent));
+    assert_eq!(receiver.spooled().len(), 1);
+    assert_eq!(receiver.end().code(), Some(1));
+}
+
+#[test]
+fn an_original_for_which_the_queue_of_the_archive_has_no_room_is_not_acknowledged() {
+    let Some(storescu) = program("storescu").unwrap() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("ARCHIVE@127.0.0.1:{}", free_port());
+    let receiver = Receiver::start(folder.path(), &["--bypass", &address, "--queue-objects", "1"]);
+    let send = |name: &str| dcmtk(&storescu, &receiver, &["-v", "-aec", "MARTELLO"], &[sample(name)]);
+    let (stored, said) = send("CT_small.dcm");
+    assert!(stored, "{said}");
+    let (stored, said) = send("MR_small.dcm");
+    assert!(!stored && said.contains("OutOfResources"), "{said}");
+    // The first one is worked on and waits for the archive; of the second one nothing is left.
+    assert_eq!(receiver.complete(1).len(), 1);
+    assert_eq!(queued(&receiver.state), [1, 0]);
+    receiver.stop();
+}
+
+#[test]
 fn originals_reach_the_archive_although_the_output_folder_cannot_be_used() {
     let Some(storescu) = program("storescu").unwrap() else { return };
     let folder = tempfile::tempdir().unwrap();

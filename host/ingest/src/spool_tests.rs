@@ -205,3 +205,15 @@ fn objects_for_which_the_spool_has_no_room_go_to_the_bypass_alone() {
     assert!(matches!(put(&spool, b"too much"), Err(Refused::Full)));
     assert_eq!((names(&spool).len(), spool.ledger().bytes), (2, 10));
 }
+
+#[test]
+fn an_object_that_fits_nowhere_is_refused_before_it_has_filled_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = crate::QueueLimits { bytes: ByteCount(10), ..crate::QueueLimits::default() };
+    let queue = Queue::open(&folder.path().join("bypass"), few).unwrap();
+    let spool = Spool::open_with_bypass(&folder.path().join("spool"), limits(1, 99), vec![queue]).unwrap();
+    put(&spool, b"12345").unwrap();
+    let mut incoming = spool.receive().unwrap();
+    incoming.write(b"abc").unwrap();
+    assert!(matches!(incoming.write(b"defg"), Err(Refused::Full)));
+}

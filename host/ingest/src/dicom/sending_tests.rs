@@ -118,22 +118,27 @@ struct Scripted {
 
 impl Scripted {
     fn open(script: Vec<Act>) -> Self {
+        let mut script = script.into_iter();
+        Self::that_does(move |_| script.next().unwrap_or(Act::Answer(0)))
+    }
+
+    /// One that looks at the instance first.
+    fn that_does(mut act: impl FnMut(&str) -> Act + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let sent = Arc::<Mutex<Vec<String>>>::default();
         let kept = Arc::clone(&sent);
         std::thread::spawn(move || {
-            let mut script = script.into_iter();
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
                 stream.set_read_timeout(Some(LONG)).unwrap();
-                Self::associate(&mut Peer(stream), &mut script, &kept);
+                Self::associate(&mut Peer(stream), &mut act, &kept);
             }
         });
         Self { address, sent }
     }
 
-    fn associate(peer: &mut Peer, script: &mut impl Iterator<Item = Act>, sent: &Mutex<Vec<String>>) {
+    fn associate(peer: &mut Peer, act: &mut impl FnMut(&str) -> Act, sent: &Mutex<Vec<String>>) {
         let Some((Kind::AssociateRequest, body)) = peer.pdu() else { return };
         let asked = AssociateRequest::read(&body).unwrap();
         let verdicts: Vec<_> = asked
@@ -162,8 +167,9 @@ impl Scripted {
                     exchange::Step::Request(context, request) => asked = Some((context, request)),
                     exchange::Step::LastPiece(_) => {
                         let (context, request) = asked.take().unwrap();
-                        sent.lock().unwrap().push(request.instance().unwrap().as_str().to_owned());
-                        match script.next().unwrap_or(Act::Answer(0)) {
+                        let instance = request.instance().unwrap().as_str();
+                        sent.lock().unwrap().push(instance.to_owned());
+                        match act(instance) {
                             Act::Answer(status) => peer.send(&answer(context, &request, status)),
                             Act::Abort => return peer.send(&pdu(7, &[0; 4])),
                             Act::HangUp => return,
@@ -251,6 +257,22 @@ fn an_association_that_breaks_loses_no_object_and_lets_the_others_by() {
     for number in 1..=4 {
         assert!(sent.contains(&format!("1.2.{number}")), "{sent:?}");
     }
+}
+
+#[test]
+fn an_object_that_the_peer_cannot_stand_waits_and_lets_the_others_by() {
+    let scripted =
+        Scripted::that_does(|instance| if instance == "1.2.1" { Act::Abort } else { Act::Answer(0) });
+    let outlet = Outlet::new(peer(scripted.address));
+    for number in 1..=4 {
+        outlet.put(&file(CT, &format!("1.2.{number}"), EXPLICIT, 10));
+    }
+    let begun = Instant::now();
+    while outlet.queue.state_now().delivered < 3 {
+        assert!(begun.elapsed() < LONG, "{:?}", scripted.sent());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((outlet.queue.state_now().waiting, outlet.queue.state_now().kept), (1, 0));
 }
 
 #[test]
