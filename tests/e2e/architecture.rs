@@ -33,6 +33,7 @@ const LAYERS: &[(&str, Peers, &[&str])] = &[
 const GUESTS: &[&str] = &[
     "martello-guest-sdk",
     "dicom-stream",
+    "dicom-codec",
     "dicom-guard",
     "dicom-deid",
     "deid-verify",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use martello_tests::bundle::{Signed, guest, signed};
-use martello_tests::root;
+use martello_tests::bundle::{Signed, guest, shared_state, signed};
+use martello_tests::{finish, martello, root};
 use serde_json::{Value, json};
 
 /// All tensors of an instance together: ONNX files that are loaded from a guest's bytes count while they are read.
@@ -140,6 +140,10 @@ fn a_model_out_of_a_guests_own_bytes_is_refused_unless_the_manifest_grants_it() 
     // A giant beside what the instance may hold.
     let giant = usize::try_from(2 * TENSOR_BYTES).unwrap();
     fs::write(input.join("giant"), [affine, vec![0; giant]].concat()).unwrap();
+    // What would take all memory, or end the host, where it is loaded.
+    for name in ["pads", "constant"] {
+        fs::copy(model(name), input.join(name)).unwrap();
+    }
     fs::write(input.join("nothing-brought"), "").unwrap();
 
     let run = |name: &str, stage: &Value| {
@@ -150,7 +154,7 @@ fn a_model_out_of_a_guests_own_bytes_is_refused_unless_the_manifest_grants_it() 
         (signed.run(&input, &output).unwrap(), output)
     };
     let (lines, output) = run("refused", &json!({}));
-    let brought = ["affine", "torn", "unsupported", "giant"];
+    let brought = ["affine", "torn", "unsupported", "giant", "pads", "constant"];
     let mut expected: BTreeMap<&str, &str> = brought.map(|input| (input, "model-forbidden")).into();
     expected.insert("nothing-brought", "done");
     assert_eq!(outcomes(&lines, &output), expected);
@@ -169,6 +173,8 @@ fn a_model_out_of_a_guests_own_bytes_is_refused_unless_the_manifest_grants_it() 
         ("torn", "model-failed"),
         ("unsupported", "model-failed"),
         ("giant", "model-too-large"),
+        ("pads", "model-too-large"),
+        ("constant", "model-too-large"),
         ("nothing-brought", "done"),
     ]);
     assert_eq!(outcomes(&lines, &output), expected);
@@ -180,4 +186,26 @@ fn a_model_out_of_a_guests_own_bytes_is_refused_unless_the_manifest_grants_it() 
         (&Value::Null, &json!(1)),
         "{line}"
     );
+}
+
+#[test]
+fn a_bundle_whose_model_takes_all_memory_does_not_run_and_says_which_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = |name: &str, shape: &[u32]| json!([{ "name": name, "dtype": "f32", "shape": shape }]);
+    for (name, shape) in [("pads", &[1, 1, 8, 8][..]), ("constant", &[2, 3])] {
+        let folder = folder.path().join(name);
+        let input = folder.join("in");
+        fs::create_dir_all(&input).unwrap();
+        let outputs = if name == "pads" { tensor("y", &[]) } else { tensor("y", &[2, 3]) };
+        let models = json!([{ "name": "hostile", "file": model(name), "format": "onnx", "inputs": tensor("x", shape),
+                              "outputs": outputs, "placement": { "backend": "builtin", "device": "cpu", "strictness": "require" } }]);
+        let signed = bundle(&folder, "wrong-tensors", &json!({ "models": ["hostile"] }), &models);
+        let mut run = martello(&shared_state());
+        run.arg("run").arg(&signed.bundle).arg("--trust").arg(&signed.trust).args(["--model-memory", "768"]);
+        let ended = finish(run.arg("--input").arg(&input).arg("--output").arg(folder.join("out"))).unwrap();
+        let words = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(4), "{words}");
+        let told = ["model-limit: ", "`hostile`", "backend tract", "768 MiB of memory", "--model-memory"];
+        assert!(told.iter().all(|told| words.contains(told)), "{words}");
+    }
 }

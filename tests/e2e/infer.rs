@@ -193,3 +193,16 @@ fn each_way_to_fail_has_its_exit_code() {
     let (code, words) = run(&json!({ "model": giant }), &inputs(table), &[]);
     assert!(code == 4 && words.contains("at most 2048 MiB"), "{code} {words}");
 }
+
+#[test]
+fn what_the_built_in_backend_cannot_do_is_told_in_the_table_and_not_in_the_log() {
+    let ended =
+        finish(martello(&shared_state()).args(["--format", "json", "infer", "--capabilities"])).unwrap();
+    assert!(ended.status.success());
+    let measured: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let cases = measured[0]["cases"].as_array().unwrap();
+    for verdict in ["right", "unsupported"] {
+        assert!(cases.iter().any(|case| case["verdict"] == verdict), "{verdict}");
+    }
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}

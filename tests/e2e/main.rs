@@ -17,3 +17,4 @@ mod rendering;
 mod run;
 mod sameness;
 mod sending;
+mod upstream;

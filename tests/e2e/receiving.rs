@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 
-use martello_tests::{finish, imaging_bundle, json_lines, martello, program, python, root, samples, until};
+use martello_tests::{
+    Started, finish, imaging_bundle, json_lines, martello, program, python, root, samples, start, until,
+};
 use serde_json::Value;
 
 /// A run that receives.
@@ -16,6 +19,8 @@ pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     pub(super) output: PathBuf,
     pub(super) state: PathBuf,
+    /// What it says on standard error since it is ready.
+    said: Arc<Mutex<String>>,
 }
 
 impl Receiver {
@@ -29,19 +34,8 @@ impl Receiver {
         let mut command = martello(&state);
         command.arg("run").arg(bundle).arg("--trust").arg(trust).arg("--output").arg(&output);
         command.args(["--dicom-listen", "127.0.0.1:0"]).args(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "the run ended before it received");
-            if let Some(address) = line.trim().strip_prefix("receiving DICOM objects on ") {
-                break address.parse().unwrap();
-            }
-        };
-        // What is said from now on must be read, or the run waits for that.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, address, output, state }
+        let Started { child, rest, said } = start(&mut command, "receiving DICOM objects on ").unwrap();
+        Self { child, address: rest.parse().unwrap(), output, state, said }
     }
 
     pub(super) fn port(&self) -> String {
@@ -314,6 +308,27 @@ fn every_object_that_was_acknowledged_is_worked_on_after_the_process_was_killed(
     }
     assert!(worked_on.len() <= sent.len() + 1, "at most one was durable without being acknowledged");
     again.stop();
+}
+
+#[test]
+fn every_line_about_an_association_carries_its_id_and_the_next_one_has_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), &[]);
+    for _ in 0..2 {
+        let mut peer = TcpStream::connect(receiver.address).unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // It is hung up on.
+        let _ = peer.read_to_end(&mut Vec::new());
+    }
+    let ids = until("both are told of", || {
+        let said = receiver.said.lock().unwrap().clone();
+        let ended = said.lines().filter(|line| line.contains("an association ended badly"));
+        let id = |line: &str| Some(line.split_once("association{id=")?.1.split_once('}')?.0.to_owned());
+        let ids: Vec<_> = ended.map(|line| id(line).unwrap_or_else(|| panic!("no id: {line}"))).collect();
+        (ids.len() == 2).then_some(ids)
+    });
+    let ids = ids.unwrap();
+    assert!(ids[0] != ids[1] && !ids[0].is_empty(), "{ids:?}");
 }
 
 #[test]

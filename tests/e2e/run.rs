@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use martello_tests::{finish, imaging_bundle, json_lines, martello, samples, until, wait};
 use serde_json::Value;
@@ -19,6 +19,26 @@ fn run_as(format: &str, state: &Path, input: &Path, output: &Path) -> Command {
     command.args(["--format", format, "run"]).arg(bundle).arg("--trust").arg(trust);
     command.arg("--input").arg(input).arg("--output").arg(output);
     command
+}
+
+/// A run that watches, ready for files.
+fn watching(state: &Path, input: &Path, output: &Path) -> Child {
+    let mut command = run(state, input, output);
+    let child = command.arg("--watch").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    child
+}
+
+/// Ends a run that watches, in good order.
+fn end(mut child: Child) {
+    terminate(&child);
+    let status = wait(&mut child, martello_tests::DEADLINE).unwrap();
+    assert!(status.success(), "{status}");
+}
+
+fn terminate(child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
 }
 
 fn sample_files() -> Vec<std::path::PathBuf> {
@@ -249,6 +269,16 @@ fn an_output_folder_is_refused_under_another_key_and_without_its_journal_with_a_
     refused("journal-missing");
     fs::remove_dir_all(&journal).unwrap();
     fs::rename(folder.path().join("aside"), &journal).unwrap();
+    let database = journal.join("journal.sqlite");
+    let whole = fs::read(&database).unwrap();
+    fs::write(&database, &whole[..whole.len() / 2]).unwrap();
+    refused("journal-damaged");
+    let mut later = whole.clone();
+    // Where SQLite keeps the version that a program gives its tables.
+    later[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(&database, later).unwrap();
+    refused("journal-format");
+    fs::write(&database, whole).unwrap();
     assert_eq!(summary(&finish(&mut run(&state, &input, &output)).unwrap())["skipped"], 1);
 }
 
@@ -258,13 +288,7 @@ fn a_watched_folder_is_worked_on_as_files_arrive_until_it_is_stopped() {
     let (state, output) = (folder.path().join("state"), folder.path().join("out"));
     let input = folder.path().join("in");
     fs::create_dir(&input).unwrap();
-    let mut child = run(&state, &input, &output)
-        .arg("--watch")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    let child = watching(&state, &input, &output);
     let lines = || json_lines(&output.join("report.jsonl")).unwrap_or_default();
     fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
     until("the first file is complete", || (lines().len() == 1).then_some(())).unwrap();
@@ -272,15 +296,82 @@ fn a_watched_folder_is_worked_on_as_files_arrive_until_it_is_stopped() {
     until("the second file is complete", || (lines().len() == 2).then_some(())).unwrap();
     assert_eq!(lines()[0]["outcome"], "done");
     assert_eq!(lines()[1]["outcome"], "quarantine");
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let status = wait(&mut child, martello_tests::DEADLINE).unwrap();
-    assert!(status.success(), "{status}");
+    // The folder is taken away and made anew, as when a share is mounted again.
+    let aside = folder.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    fs::copy(samples().join("MR_small.dcm"), aside.join("three.dcm")).unwrap();
+    fs::remove_dir_all(&input).unwrap();
+    fs::rename(&aside, &input).unwrap();
+    until("the file of the new folder is complete", || (lines().len() == 3).then_some(())).unwrap();
+    fs::hard_link(input.join("three.dcm"), input.join("linked.dcm")).unwrap();
+    until("the linked file is complete", || (lines().len() == 4).then_some(())).unwrap();
+    end(child);
 }
 
-fn terminate(child: &std::process::Child) {
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+#[test]
+fn a_file_that_was_judged_while_it_was_being_written_has_one_line_when_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let child = watching(&state, &input, &output);
+    let image = fs::read(samples().join("CT_small.dcm")).unwrap();
+    let (begin, end_of_file) = image.split_at(image.len() / 2);
+    let path = input.join("slow.dcm");
+    fs::write(&path, begin).unwrap();
+    let outcomes = || {
+        let lines = json_lines(&output.join("report.jsonl")).unwrap_or_default();
+        lines.iter().map(|line| line["outcome"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until("the half is refused", || (outcomes() == ["quarantine"]).then_some(())).unwrap();
+    let mut file = fs::File::options().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut file, end_of_file).unwrap();
+    drop(file);
+    // While the run goes on, not only at its end.
+    until("the whole stands alone", || (outcomes() == ["done"]).then_some(())).unwrap();
+    assert_eq!(fs::read_dir(output.join("quarantine")).unwrap().count(), 0);
+    end(child);
+}
+
+#[test]
+fn what_is_left_alone_in_the_input_folder_is_counted_and_told_of_once_without_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir_all(input.join(".zzmark")).unwrap();
+    fs::write(input.join(".zzmark.part"), "1").unwrap();
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    std::os::unix::fs::symlink(input.join("one.dcm"), input.join("zzmark.dcm")).unwrap();
+    let ended = finish(run(&state, &input, &output).args(["--log", "info"])).unwrap();
+    let (said, told) = (String::from_utf8_lossy(&ended.stderr), summary(&ended));
+    let ignored = serde_json::json!({ "hidden": 2, "links": 1, "special": 0, "folders": 0 });
+    assert_eq!((&told["ignored"], &told["done"]), (&ignored, &1.into()), "{said}");
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("left alone")).collect();
+    assert!(
+        matches!(warnings[..], [line] if line.contains("hidden=2") && line.contains("links=1")),
+        "{said}"
+    );
+    assert!(!said.contains("zzmark"), "{said}");
+}
+
+#[test]
+fn a_link_in_the_place_of_an_output_folder_ends_a_run_with_its_code_and_a_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output, elsewhere) =
+        (folder.path().join("in"), folder.path().join("out"), folder.path().join("elsewhere"));
+    for made in [&input, &output, &elsewhere] {
+        fs::create_dir(made).unwrap();
+    }
+    fs::write(input.join("zzmark.dcm"), "no DICOM, and kept as it is").unwrap();
+    for name in [".martello", "quarantine", "images", "findings"] {
+        std::os::unix::fs::symlink(&elsewhere, output.join(name)).unwrap();
+        let ended = finish(&mut run(&folder.path().join("state"), &input, &output)).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains("output-link") && said.contains("try: see who put the link there"), "{said}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "{name}");
+        fs::remove_file(output.join(name)).unwrap();
+    }
 }
 
 #[test]
@@ -451,13 +542,7 @@ fn a_second_process_on_one_output_folder_is_refused_and_harms_nothing() {
     let (state, output) = (folder.path().join("state"), folder.path().join("out"));
     let input = folder.path().join("in");
     fs::create_dir(&input).unwrap();
-    let mut first = run(&state, &input, &output)
-        .arg("--watch")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    let first = watching(&state, &input, &output);
     // As a file that the first process is about to put under its name.
     let staged = output.join("images/.incoming-0-x.dcm");
     fs::write(&staged, "half").unwrap();
@@ -470,8 +555,7 @@ fn a_second_process_on_one_output_folder_is_refused_and_harms_nothing() {
     let report = output.join("report.jsonl");
     until("the file is complete", || (json_lines(&report).unwrap_or_default().len() == 1).then_some(()))
         .unwrap();
-    assert!(Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap().success());
-    assert!(wait(&mut first, martello_tests::DEADLINE).unwrap().success());
+    end(first);
     assert_eq!(json_lines(&report).unwrap()[0]["outcome"], "done");
     // Left over now; the next run sweeps it.
     assert!(finish(&mut run(&state, &input, &output)).unwrap().status.success());

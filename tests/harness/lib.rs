@@ -5,8 +5,10 @@
 
 pub mod bundle;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -72,6 +74,15 @@ pub fn program(name: &str) -> anyhow::Result<Option<PathBuf>> {
     peer(name, folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file())))
 }
 
+/// A component that somebody else published, as `cargo xtask tools` builds it.
+///
+/// # Errors
+/// It is missing in CI.
+pub fn upstream(name: &str) -> anyhow::Result<Option<PathBuf>> {
+    let file = target().join("tools/upstream/bin").join(name).with_extension("wasm");
+    peer(name, Some(file).filter(|file| file.is_file()))
+}
+
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn peer(name: &str, found: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     if found.is_none() {
@@ -88,7 +99,6 @@ fn peer(name: &str, found: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
 /// # Errors
 /// It cannot be started, or does not end in time (it is ended then).
 pub fn finish(command: &mut Command) -> anyhow::Result<Output> {
-    use std::process::Stdio;
     let folder = tempfile::tempdir()?;
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));
     let mut child = command
@@ -99,6 +109,46 @@ pub fn finish(command: &mut Command) -> anyhow::Result<Output> {
         .with_context(|| format!("starting {command:?}"))?;
     let status = wait(&mut child, DEADLINE).with_context(|| format!("waiting for {command:?}"))?;
     Ok(Output { status, stdout: std::fs::read(out)?, stderr: std::fs::read(err)? })
+}
+
+/// A program that goes on.
+pub struct Started {
+    /// The process. Whoever started it ends it.
+    pub child: Child,
+    /// What followed the prefix in the line that was waited for.
+    pub rest: String,
+    /// What it has said on standard error since.
+    pub said: Arc<Mutex<String>>,
+}
+
+/// Starts a program that goes on, and waits until a line of its standard error begins with `prefix`.
+///
+/// # Errors
+/// It cannot be started, or ends before it says so.
+pub fn start(command: &mut Command, prefix: &str) -> anyhow::Result<Started> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(child.stderr.take().context("standard error is piped")?);
+    let mut line = String::new();
+    let rest = loop {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 {
+            bail!("{command:?} ended before it said `{prefix}`: {}", child.wait()?);
+        }
+        if let Some(rest) = line.trim_end().strip_prefix(prefix) {
+            break rest.to_owned();
+        }
+    };
+    let said = Arc::<Mutex<String>>::default();
+    let to = Arc::clone(&said);
+    // A process whose pipe is full waits.
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            if let Ok(mut said) = to.lock() {
+                said.extend([line.as_str(), "\n"]);
+            }
+        }
+    });
+    Ok(Started { child, rest, said })
 }
 
 /// Waits for a process, and ends it where it outstays the deadline.

@@ -22,12 +22,26 @@ import sys
 import warnings
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, pixel_array
+from pydicom.encaps import generate_frames
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing
+from pydicom.pixels import pixel_array as pydicoms
 
 # A bare data set is what pydicom found it to be: (implicit, little endian).
 BARE = {(True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2"}
+BASELINE, EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+
+
+def pixel_array(ds, raw: bool):
+    """As pydicom gives them. DCT is taken from libjpeg-turbo alone, since decoders may round differently: Pillow's for
+    eight bits, that of imagecodecs for twelve, which Pillow does not have."""
+    syntax = ds.file_meta.get("TransferSyntaxUID")
+    if syntax == EXTENDED:
+        frames = [imagecodecs.jpeg_decode(frame) for frame in generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1))]
+        return np.stack(frames) if len(frames) > 1 else frames[0]
+    return pydicoms(ds, raw=raw, decoding_plugin="pillow" if syntax == BASELINE else "")
 
 
 def windowed(values, centre: float, width: float, function: str):

@@ -19,6 +19,7 @@ pub const CODES: &[&str] = &[
     "dates-not-said",
     "file-meta",
     "frame-comment",
+    "frame-data",
     "identifier-in-value",
     "identity-not-said",
     "method-not-said",

@@ -20,6 +20,7 @@ mod frames;
 mod judge;
 mod residual;
 mod rules;
+mod segments;
 mod stage;
 mod value;
 mod walk;

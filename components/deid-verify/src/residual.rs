@@ -4,13 +4,78 @@
 
 /// Code of what stands in a text; none where nothing does.
 pub(crate) fn in_text(value: &[u8]) -> Option<&'static str> {
-    found(value, 3)
+    let plain = found(value, 3).or_else(|| is_spaced_out(value).then_some("name-in-value"));
+    // Full-width forms; characters of two bytes behind an escape (PS3.5 annexes H to K).
+    plain
+        .or_else(|| value.contains(&0xEF).then(|| found(&narrow(value), 3)).flatten())
+        .or_else(|| value.contains(&0x1B).then(|| found(&unescaped(value), 3)).flatten())
+}
+
+/// A text in UTF-8 with ASCII in the place of its full-width forms (U+FF01 to U+FF5E).
+fn narrow(mut text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    while let Some((first, rest)) = text.split_first() {
+        let wide = match text {
+            [0xEF, 0xBC, low @ 0x81..=0xBF, ..] => Some(low - 0x60),
+            [0xEF, 0xBD, low @ 0x80..=0x9E, ..] => Some(low - 0x20),
+            _ => None,
+        };
+        out.push(wide.unwrap_or(*first));
+        text = if wide.is_some() { text.get(3..).unwrap_or_default() } else { rest };
+    }
+    out
+}
+
+/// A text without its escape sequences (ISO 2022), and with letters of no script where a set of two bytes a character is
+/// called into the lower half.
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let (mut out, mut wide) = (Vec::with_capacity(text.len()), false);
+    while let Some((first, rest)) = text.split_first() {
+        text = rest;
+        if *first != 0x1B {
+            let hidden = wide && matches!(first, 0x21..=0x7E);
+            out.push(if hidden { 0xFF } else { *first });
+            continue;
+        }
+        let length = rest.iter().take_while(|byte| matches!(byte, 0x20..=0x2F)).count();
+        // `$` alone, or with `(`: the lower half; with `)`: the upper half, whose bytes are no ASCII.
+        match rest.get(..length).unwrap_or_default() {
+            b"$" | b"$(" => wide = true,
+            b"(" => wide = false,
+            _ => {}
+        }
+        text = rest.get(length + 1..).unwrap_or_default();
+    }
+    out
+}
+
+/// `J O H N`: four capitals and more, each by itself. Letters of directions are not taken for a name.
+fn is_spaced_out(text: &[u8]) -> bool {
+    text.split(|byte| !matches!(byte, b' ' | b'A'..=b'Z')).any(|part| {
+        let mut letters = 0;
+        let mut named = false;
+        part.split(|byte| *byte == b' ').any(|word| {
+            let [letter] = word else {
+                (letters, named) = (0, false);
+                return false;
+            };
+            letters += 1;
+            named |= !b"AFHILPRS".contains(letter);
+            letters >= 4 && named
+        })
+    })
 }
 
 /// The same for bytes: every run of printable characters, and longer words, since chance makes short ones.
 pub(crate) fn in_binary(value: &[u8]) -> Option<&'static str> {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');
     value.split(|byte| !printable(byte)).filter(|run| run.len() >= 8).find_map(|run| found(run, 5))
+}
+
+/// The same for the bytes of a compressed frame, of which there are many more: of longer runs.
+pub(crate) fn in_frame(value: &[u8]) -> Option<&'static str> {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    value.split(|byte| !printable(byte)).filter(|run| run.len() >= 12).find_map(|run| found(run, 5))
 }
 
 fn found(text: &[u8], word: usize) -> Option<&'static str> {
@@ -45,8 +110,16 @@ fn is_address(before: &[u8], from: &[u8]) -> bool {
 /// `Family^Given`: words of letters on both sides.
 fn is_name(before: &[u8], from: &[u8], word: usize) -> bool {
     let letter = |byte: &&u8| byte.is_ascii_alphabetic() || **byte >= 0x80;
-    before.iter().rev().take_while(letter).count() >= word
-        && from.iter().skip(1).take_while(letter).count() >= word
+    let family = before.iter().rev().take_while(letter).count();
+    let given = from.iter().skip(1).take_while(letter).count();
+    // `Ng^Wu`: two letters are a name where each begins with a capital; units do not.
+    let starts = |at: Option<&u8>| at.is_some_and(|byte| byte.is_ascii_uppercase() || *byte >= 0x80);
+    family >= word && given >= word
+        || word == 3
+            && family >= 2
+            && given >= 2
+            && starts(before.get(before.len() - family..).and_then(<[u8]>::first))
+            && starts(from.get(1))
 }
 
 /// `+49 89 1234567`
@@ -136,11 +209,23 @@ mod tests {
             ("seen 1962-03-14", "date-in-value"),
             ("14.03.1962", "date-in-value"),
             ("03/14/1962", "date-in-value"),
+            ("for NG^WU", "name-in-value"),
+            ("Ng^Weiming", "name-in-value"),
+            ("for J O H N  D O E", "name-in-value"),
+            ("Ｄｏｅ＾Ｊａｎｅ", "name-in-value"),
+            ("born １９６２-０３-１４", "date-in-value"),
+            ("Mu\u{308}ller^Jo\u{308}rg", "name-in-value"),
+            ("山田^太郎", "name-in-value"),
+            ("\u{1b}$B;3ED\u{1b}(B^\u{1b}$BB@O:\u{1b}(B", "name-in-value"),
+            ("\u{1b}$(D0!\u{1b}(B^\u{1b}$(D0\"\u{1b}(B", "name-in-value"),
         ] {
             assert_eq!(in_text(text.as_bytes()), Some(code), "{text}");
         }
         assert_eq!(in_binary(b"\0\x01\x02jane@clinic.org\0"), Some("address-in-value"));
         assert_eq!(in_binary(b"\0SMITH^JANET\0"), Some("name-in-value"));
+        // KS X 1001 in the upper half, and GB2312.
+        assert_eq!(in_text(b"\x1B$)C\xFB\xF3^\x1B$)C\xD1\xCE\xD4\xD7"), Some("name-in-value"));
+        assert_eq!(in_text(b"\x1B$)A\xCD\xF5^\x1B$)A\xD0\xA1"), Some("name-in-value"));
     }
 
     #[test]
@@ -162,6 +247,11 @@ mod tests {
             "2.5.1.1.4.1",
             "rev-2004-01-01b",
             "kg^m",
+            "mg^ml",
+            "A B C",
+            "R L A P H F",
+            "T1 W I 3 D",
+            "\u{1b}$B;3ED\u{1b}(B",
         ] {
             assert_eq!(in_text(text.as_bytes()), None, "{text}");
         }

@@ -29,13 +29,7 @@ impl Stage for Verifier {
             profile: "verified".to_owned(),
             edition: rules.edition().to_owned(),
             actions: counts.map(|(what, count)| ActionCount { action: what.to_owned(), count }).collect(),
-            notes: [
-                note(summary.opaque_frames, "frames-not-searched"),
-                note(risky, "pixel-risk-dangerously-accepted"),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
+            notes: note(risky, "pixel-risk-dangerously-accepted").into_iter().collect(),
         }))
     }
 }

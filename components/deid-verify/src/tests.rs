@@ -16,6 +16,8 @@ const TABLE: &[u8] = include_bytes!("../../dicom-deid/table/table.txt");
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
+const RLE: &str = "1.2.840.10008.1.2.5";
+const JPEG_XL: &str = "1.2.840.10008.1.2.4.110";
 const CT: &[u8] = b"1.2.840.10008.5.1.4.1.1.2";
 /// A UUID that is of no version 8, as scanners make them.
 const STRANGE: &[u8] = b"2.25.170141183460469231731687303715884105728";
@@ -112,6 +114,14 @@ impl Object {
         self
     }
 
+    fn frames(self, frames: &[u8]) -> Self {
+        self.with(0x0028_0008, Vr::IS, frames)
+    }
+
+    fn of(self, syntax: &'static str) -> Self {
+        Self { syntax, ..self }
+    }
+
     fn compressed(mut self, fragments: &[&[u8]]) -> Self {
         self.syntax = JPEG;
         self.fragments = fragments.iter().map(|it| it.to_vec()).collect();
@@ -152,6 +162,34 @@ impl Object {
         bytes.extend(&self.behind);
         bytes
     }
+}
+
+/// An image of JPEG with more in its header and in its data.
+fn jpeg(header: &[u8], data: &[u8]) -> Vec<u8> {
+    [b"\xFF\xD8", header, b"\xFF\xDA\0\x08\x01\x01\0\0\x3F\0\x01", data, b"\xFF\xD9"].concat()
+}
+
+/// An image of JPEG 2000 with one component and no levels, and more in its main header, its tile-part's and its data.
+fn jpeg2000(main: &[u8], tile: &[u8], data: &[u8]) -> Vec<u8> {
+    let size = [b"\xFF\x51\0\x29".as_slice(), &[0; 35], &[1, 7, 1, 1]].concat();
+    let coding = b"\xFF\x52\0\x0C\0\0\0\x01\0\0\x04\x04\0\x01\xFF\x5C\0\x04\x40\x08";
+    let length = u32::try_from(14 + tile.len() + data.len()).unwrap().to_be_bytes();
+    let start = [b"\xFF\x90\0\x0A\0\0".as_slice(), &length, &[0, 1]].concat();
+    [b"\xFF\x4F", size.as_slice(), coding, main, &start, tile, b"\xFF\x93", data, b"\xFF\xD9"].concat()
+}
+
+/// A frame of four pixels with a byte each.
+fn run_length(unused: &[u8], segment: &[u8], behind: &[u8]) -> Vec<u8> {
+    let mut header = vec![0; 64];
+    (header[0], header[4]) = (1, 64);
+    header[60 - unused.len()..60].copy_from_slice(unused);
+    [header.as_slice(), segment, behind].concat()
+}
+
+fn deflated(pixels: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    dicom_stream::Deflater::default().write(pixels, true, &mut out);
+    out
 }
 
 fn write_item(writer: &mut Writer<Vec<u8>>, sequence: u32, elements: &[Element]) {
@@ -224,6 +262,8 @@ planted! {
         |it| it.nested(0x0008_1140, 0x0008_1155, Vr::UI, b"1.3.12.2.1107.5.1");
     the_second_of_two_uids_is_found: "uid-not-replaced",
         |it| { let two = [&ours()[..], b"\\1.3.12"].concat(); it.with(0x0020_000D, Vr::UI, &two) };
+    a_uid_that_only_begins_like_the_standards_is_found: "uid-not-replaced",
+        |it| it.with(0x0020_000D, Vr::UI, b"1.2.840.10008.77341902.19430527");
     a_name_that_begins_like_a_standard_uid_is_found: "uid-not-replaced",
         |it| it.with(0x0008_0016, Vr::UI, b"1.2.840.10008.DOE");
     a_report_with_content_is_found: "sequence-not-emptied", |it| it.nested(0x0040_A730, 0x0040_A040, Vr::CS, b"TEXT");
@@ -246,13 +286,99 @@ planted! {
     };
     text_that_is_burned_in_is_found: "burned-in-annotation", |it| it.with(0x0028_0301, Vr::CS, b"YES");
     a_face_is_found: "recognizable-features", |it| it.with(0x0028_0302, Vr::CS, b"YES");
-    a_comment_in_a_frame_is_found: "frame-comment",
-        |it| it.compressed(&[b"", b"\xFF\xD8\xFF\xFE\x00\x06DOE\0\xFF\xDA\x00\x02\0\0"]);
+    a_comment_in_a_frame_is_found: "frame-comment", |it| it.compressed(&[b"", &jpeg(b"\xFF\xFE\x00\x06DOE\0", b"")]);
     a_comment_in_a_later_frame_is_found: "frame-comment",
-        |it| it.compressed(&[b"", b"\xFF\xD8\xFF\xDA\x00\x02", b"\xFF\x4F\xFF\x64\x00\x06DOE\0\xFF\x93"]);
+        |it| it.frames(b"2").compressed(&[b"", &jpeg(b"", b""), &jpeg(b"\xFF\xE1\0\x06Exif", b"")]);
+    a_comment_between_scans_is_found: "frame-comment", |it| it.compressed(&[b"", &jpeg(b"", b"\xFF\xFE\x00\x06DOE\0")]);
+    a_comment_in_a_tile_part_is_found: "frame-comment",
+        |it| it.compressed(&[b"", &jpeg2000(b"", b"\xFF\x64\0\x07\0\x01DOE", b"")]);
+    a_marker_of_no_standard_is_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xF4\0\x05DOE", b"")]);
+    a_segment_with_more_than_its_table_is_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xDD\0\x07\0\x01DOE", b"")]);
+    a_marker_of_no_standard_in_jpeg_2000_is_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg2000(b"\xFF\x66\0\x05DOE", b"", b"")]);
+    packet_lengths_that_no_decoder_needs_are_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg2000(b"", b"\xFF\x58\0\x06\0DOE", b"")]);
+    steps_for_subbands_that_are_not_there_are_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg2000(b"\xFF\x5C\0\x0A\x40JOHNDOE", b"", b"")]);
+    bytes_between_tile_parts_are_found: "frame-data",
+        |it| { let mut image = jpeg2000(b"", b"", b""); let end = image.len() - 2; image.splice(end..end, *b"DOE"); it.compressed(&[b"", &image]) };
+    announced_tile_parts_that_do_not_come_are_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg2000(b"\xFF\x55\0\x0A\0\x60\0\0JOHN", b"", b"")]);
+    a_box_around_a_codestream_is_found: "frame-data", |it| it.compressed(&[b"", b"\0\0\0\x0CjP  \r\n\x87\n"]);
+    a_line_of_text_in_compressed_data_is_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg(b"", b"seen by Doctor Jane Doe ")]);
+    a_pattern_in_compressed_data_is_found: "address-in-value",
+        |it| it.compressed(&[b"", &jpeg(b"", b"\x01jane@clinic.org\x01")]);
+    a_text_behind_the_end_of_a_frame_is_found: "padding-not-empty",
+        |it| it.compressed(&[b"", &[&jpeg(b"", b"")[..], b"DOE"].concat()]);
+    a_fragment_behind_the_last_frame_is_found: "padding-not-empty",
+        |it| it.compressed(&[b"", &jpeg(b"", b""), &jpeg(b"", b"")]);
+    a_fragment_behind_several_frames_is_found: "frame-data",
+        |it| it.frames(b"2").compressed(&[b"", &jpeg(b"", b""), &jpeg(b"", b""), b"\0\0"]);
+    fewer_frames_than_the_object_says_are_found: "frame-data", |it| it.frames(b"3").compressed(&[b"", &jpeg(b"", b"")]);
+    a_number_of_frames_that_is_none_is_found: "frame-data", |it| it.frames(b"0").compressed(&[b"", &jpeg(b"", b"")]);
+    bytes_behind_the_pixels_of_run_lengths_are_found: "padding-not-empty",
+        |it| it.compressed(&[b"", &run_length(b"", b"\x03abcd", b"DOE")]).of(RLE);
+    numbers_of_segments_that_are_not_there_are_found: "frame-data",
+        |it| it.compressed(&[b"", &run_length(b"JOHN", b"\x03abcd", b"")]).of(RLE);
+    more_run_lengths_than_pixels_are_found: "frame-data",
+        |it| it.compressed(&[b"", &run_length(b"", b"\x06JOHNDOE", b"")]).of(RLE);
+    a_second_fragment_of_run_lengths_is_found: "frame-data",
+        |it| it.compressed(&[b"", &run_length(b"", b"\x03abcd", b""), b"DOE"]).of(RLE);
+    a_deflated_frame_of_other_bytes_is_found: "frame-data",
+        |it| it.compressed(&[b"", &deflated(b"abcdefgh")]).of("1.2.840.10008.1.2.8.1");
+    bytes_behind_a_deflated_frame_are_found: "padding-not-empty",
+        |it| it.compressed(&[b"", &[&deflated(b"abcd")[..], b"DOE"].concat()]).of("1.2.840.10008.1.2.8.1");
+    a_box_with_a_text_beside_jpeg_xl_is_found: "frame-data",
+        |it| it.compressed(&[b"", b"\0\0\0\x0CJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl \0\0\0\x0Bxml DOE\0\0\0\0jxlc\xFF\x0A"]).of(JPEG_XL);
+    a_line_of_text_in_jpeg_xl_is_found: "frame-data",
+        |it| it.compressed(&[b"", b"\xFF\x0Aseen by Doctor Jane Doe in May"]).of(JPEG_XL);
     a_text_behind_the_pixels_is_found: "padding-not-empty",
         |it| it.with(0x7FE0_0010, Vr::OW, b"\x01\x02\x03\x04Jane");
     an_odd_representation_is_found: "unreadable", |it| it.with(0x0008_0070, Vr(*b"ZZ"), b"ACME");
+}
+
+#[test]
+fn frames_of_nothing_but_pixels_pass() {
+    let (image, two) = (jpeg(b"", b"pixels"), Object::clean().frames(b"2"));
+    let (front, back) = image.split_at(9);
+    let packets = b"\xFF\x91\0\x04\xFF\x90\xFF\x92data\xFF\x7F";
+    let tabled = jpeg(b"\xFF\xE0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xFF\xEE\x00\x0EAdobe\0\x64\0\0\0\0\x01\xFF\xFE\x00\x06\0\0\0\0\xFF\xDD\0\x04\0\0", b"\xFF\0\xFF\xD0");
+    let near =
+        [b"\xFF\xD8\xFF\xF7\0\x0B\x08\0\x02\0\x02\x01\x01\x11\0", &jpeg(b"", b"\xFF\x7F\xFF\x01")[2..]]
+            .concat();
+    for (object, why) in [
+        (Object::clean().compressed(&[b"", &tabled]), "tables that decoders need and blanked comments"),
+        (Object::clean().compressed(&[b"", &near]), "stuffed bits"),
+        (Object::clean().compressed(&[b"", &jpeg2000(b"", b"\xFF\x64\0\x05\0\0\0", packets)]), "packets"),
+        (
+            Object::clean().compressed(&[b"", &jpeg2000(b"\xFF\x55\0\x0A\0\x60\0\0\0\0\0\x0E", b"", b"")]),
+            "an announced part",
+        ),
+        (Object::clean().compressed(&[b"", front, back, b"\0\0"]), "a frame in fragments"),
+        (two.clone().compressed(&[b"", &image, &[&image[..], &[0]].concat()]), "two frames"),
+        (two.compressed(&[b"", front, back, &image]), "two frames in fragments"),
+        (Object::clean().compressed(&[b"", front]), "a frame that is cut off in its header"),
+        (Object::clean().compressed(&[b"", &image[..18]]), "a frame that is cut off"),
+        (Object::clean().compressed(&[b"", &run_length(b"", b"\xFEa\x80\0b", b"\0")]).of(RLE), "run-lengths"),
+        (
+            Object::clean().compressed(&[b"", &deflated(b"abcd")]).of("1.2.840.10008.1.2.8.1"),
+            "a deflated frame",
+        ),
+        (Object::clean().compressed(&[b"", b"\xFF\x0A\x01\x02"]).of(JPEG_XL), "a codestream"),
+        (
+            Object::clean()
+                .compressed(&[
+                    b"",
+                    b"\0\0\0\x0CJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl \0\0\0\x0Ajxlc\xFF\x0A\0",
+                ])
+                .of(JPEG_XL),
+            "a codestream in boxes",
+        ),
+    ] {
+        let expected = if why.ends_with("its header") { "frame-data" } else { "" };
+        assert_eq!(code(&object), expected, "{why}");
+    }
 }
 
 #[test]
@@ -364,7 +490,7 @@ fn verified(object: Vec<u8>, settings: &[(&str, &str)]) -> Result<(), String> {
         .evidence("profiles", &["verified"])
         .evidence("editions", &["2026d"])
         .evidence("actions", &["attribute", "item", "fragment"])
-        .evidence("notes", &["frames-not-searched", "pixel-risk-dangerously-accepted"]);
+        .evidence("notes", &["pixel-risk-dangerously-accepted"]);
     for (name, value) in settings {
         host = host.setting(name, value);
     }
@@ -432,11 +558,14 @@ proptest! {
     fn mutated_objects_end_in_a_summary_or_a_listed_code(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
-        kind in 0..3,
+        kind in 0..6,
     ) {
         let object = match kind {
             0 => Object::clean().nested(0x0008_1140, 0x0008_1155, Vr::UI, &ours()),
-            1 => Object::clean().compressed(&[b"", b"\xFF\xD8\xFF\xDA\x00\x02\0\0"]),
+            1 => Object::clean().compressed(&[b"", &jpeg(b"", b"pixels")]),
+            2 => Object::clean().compressed(&[b"", &jpeg2000(b"", b"", b"data")]),
+            3 => Object::clean().compressed(&[b"", &run_length(b"", b"\x03abcd", b"")]).of(RLE),
+            4 => Object::clean().compressed(&[b"", b"\xFF\x0A\x01\x02"]).of(JPEG_XL),
             _ => Object { syntax: DEFLATED, ..Object::clean() },
         };
         let mut bytes = object.bytes();

@@ -44,9 +44,20 @@ pub(crate) fn is_uid(value: &[u8]) -> bool {
         })
 }
 
-/// Whether a UID is the standard's own.
+/// Bytes of a row of the standard's UIDs: the UID without their common begin, blanks, a line feed.
+const ROW: usize = 32;
+
+/// Every UID that the standard assigns (PS3.6 annex A), ascending; `rules/make.py` says from where.
+const STANDARD: &[u8] = include_bytes!("../rules/uids.txt");
+
+/// Whether a UID is the standard's own. That it begins as those do says nothing: anybody can write on.
 pub(crate) fn is_standard_uid(value: &[u8]) -> bool {
-    value.starts_with(b"1.2.840.10008.") && is_uid(value)
+    let (rows, _) = STANDARD.as_chunks::<ROW>();
+    let Some(own) = value.strip_prefix(b"1.2.840.10008.").filter(|own| own.len() < ROW) else { return false };
+    let mut wanted = [b' '; ROW - 1];
+    wanted.iter_mut().zip(own).for_each(|(place, byte)| *place = *byte);
+    // A blank is none of a UID's characters.
+    !own.contains(&b' ') && rows.binary_search_by(|[row @ .., _]| row.cmp(&wanted)).is_ok()
 }
 
 /// Whether a UID is a pseudonym of the host's: `2.25.` and a UUID of version 8. UIDs that scanners make of UUIDs have
@@ -102,4 +113,27 @@ pub(crate) fn is_over_ninety(value: &[u8]) -> bool {
             .is_some_and(|age| age > 90),
         _ => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_uids_of_the_standard_are_its_own() {
+        let (rows, []) = STANDARD.as_chunks::<ROW>() else { panic!("a row is cut") };
+        assert!(rows.len() == 496 && rows.is_sorted_by(|one, next| one < next));
+        for [row @ .., end] in rows {
+            let uid = [b"1.2.840.10008.", trimmed(row)].concat();
+            assert!(*end == b'\n' && is_uid(&uid) && is_standard_uid(&uid), "{uid:?}");
+            for more in [b".77341902".as_slice(), b"9999", b" ", b"\0"] {
+                assert!(!is_standard_uid(&[&uid, more].concat()), "{uid:?} {more:?}");
+            }
+        }
+        for other in
+            ["", "1.2.840.10008", "1.2.840.10008.", "1.2.840.10008. ", "1.2.840.10008.77341902.19430527"]
+        {
+            assert!(!is_standard_uid(other.as_bytes()), "{other}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ const HELD_MAXIMUM: u64 = 1 << 20;
 /// Parts of a large value overlap by so much, so that nothing hides on an edge.
 const OVERLAP: u64 = 128;
 
+/// Fragments that are remembered: 1 Mi. Real objects have one or a few a frame.
+const FRAGMENTS_MAXIMUM: usize = 1 << 20;
+
 /// The length that means: until a delimiter.
 const UNDEFINED: u32 = u32::MAX;
 
@@ -36,8 +39,6 @@ pub struct Summary {
     pub items: u32,
     /// Fragments of compressed pixels.
     pub fragments: u32,
-    /// Whether frames are of a kind whose headers are not looked into.
-    pub opaque_frames: bool,
 }
 
 /// Judges the object in `bytes`.
@@ -451,37 +452,34 @@ impl<'a, B: Bytes + ?Sized> Walk<'a, B> {
         Ok(())
     }
 
-    /// Compressed pixels: an offset table, then fragments, in whose headers nothing may be said.
+    /// Compressed pixels: an offset table, then fragments, each byte of which has to be one of a frame.
     fn fragments(&mut self, header: Header) -> Result<(), Finding> {
-        self.summary.opaque_frames = matches!(
-            self.meta.syntax.as_str(),
-            "1.2.840.10008.1.2.5"
-                | "1.2.840.10008.1.2.8.1"
-                | "1.2.840.10008.1.2.4.110"
-                | "1.2.840.10008.1.2.4.111"
-                | "1.2.840.10008.1.2.4.112"
-        );
         self.at = header.value;
+        let mut spans = Vec::new();
         loop {
             let item = element(&mut self.window, self.at, self.encoding)?;
             match item.tag {
                 SEQUENCE_END if item.length == 0 => {
                     self.at = item.value;
-                    return Ok(());
+                    break;
                 }
                 ITEM if item.length != UNDEFINED => {}
                 _ => return Err(unreadable()),
             }
-            let end = self.end_of(item.value, item.length)?;
-            self.summary.fragments += 1;
-            if !self.summary.opaque_frames && item.length > 2 {
-                let count = (item.length as usize).min(frames::LOOKED_AT);
-                if frames::has_comment(self.window.at(item.value, count)?) {
-                    return Err(Finding::policy("frame-comment", header.tag));
-                }
+            self.at = self.end_of(item.value, item.length)?;
+            if self.summary.fragments > 0 {
+                spans.push((item.value, item.length));
             }
-            self.at = end;
+            self.summary.fragments += 1;
+            if spans.len() > FRAGMENTS_MAXIMUM {
+                return Err(Finding { tag: Some(header.tag), ..Finding::of(Kind::Limit, "too-large") });
+            }
         }
+        let said = &self.said;
+        let Some(pixels) = said.rows.checked_mul(said.columns) else { return Err(unreadable()) };
+        let Said { frames, samples, allocated, .. } = *said;
+        let image = frames::Image { frames, pixels, samples, allocated };
+        frames::judge(&mut self.window, &spans, &self.meta.syntax, image)
     }
 }
 

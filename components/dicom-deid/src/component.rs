@@ -1,6 +1,6 @@
 //! The stage: settings and assets in, a de-identified object and evidence out.
 
-use dicom_stream::{ReadError, Source};
+use dicom_stream::RangeSource;
 use martello_guest_sdk::{ActionCount, Context, Evidence, Fault, Level, Outcome, Payload, Stage};
 
 use crate::host::Host;
@@ -24,7 +24,8 @@ impl Stage for Deidentifier {
         let table = context.asset("deid-table")?.read_range(0, TABLE_MAXIMUM)?;
         let table = Table::parse(&table)?;
         let mut host = Stages { context, sink: None };
-        let source = Ranges { payload: input, at: 0 };
+        let range = |at, most| input.read_range(at, most).map_err(|fault| fault.to_string());
+        let source = RangeSource::new(input.len(), range);
         let summary = crate::deidentify(source, &table, options, &mut host)?;
         if let Some(sink) = host.sink {
             sink.finish()?;
@@ -100,55 +101,6 @@ fn log_paths(context: &Context, paths: &str) {
     }
     if !block.is_empty() {
         context.log(Level::Debug, &block);
-    }
-}
-
-/// The payload, read in order.
-struct Ranges<'a> {
-    payload: &'a Payload,
-    at: u64,
-}
-
-impl Source for Ranges<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        let left = self.payload.len().saturating_sub(self.at);
-        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let to = buffer.get_mut(..most).unwrap_or_default();
-        let count =
-            self.payload.read_at(self.at, to).map_err(|fault| ReadError::Source(fault.to_string()))?;
-        self.at += count as u64;
-        Ok(count)
-    }
-
-    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
-        let bytes =
-            self.payload.read_range(self.at, most).map_err(|fault| ReadError::Source(fault.to_string()))?;
-        let count = bytes.len();
-        if count > most {
-            return Err(ReadError::Source("the host returned more than was asked for".to_owned()));
-        }
-        self.at += count as u64;
-        if buffer.is_empty() {
-            *buffer = bytes;
-        } else {
-            buffer.extend_from_slice(&bytes);
-        }
-        Ok(count)
-    }
-
-    fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
-        let count = count.min(self.payload.len().saturating_sub(self.at));
-        self.at += count;
-        Ok(count)
-    }
-
-    fn rewind(&mut self) -> Result<(), ReadError> {
-        self.at = 0;
-        Ok(())
-    }
-
-    fn length(&self) -> Option<u64> {
-        Some(self.payload.len())
     }
 }
 

@@ -12,18 +12,25 @@
 //!
 //! The action table is data, signed with the bundle (asset `deid-table`); the dictionary is compiled in.
 
+mod boxes;
+mod charset;
+mod codestream;
 mod component;
 mod dates;
+mod deflated;
 mod dictionary;
-mod fragments;
+mod frames;
 mod host;
 mod marks;
+mod offsets;
 mod pixels;
 mod refusal;
 mod residual;
 mod rewrite;
 mod risk;
 mod rules;
+mod runlength;
+mod segments;
 mod survey;
 mod table;
 mod trail;

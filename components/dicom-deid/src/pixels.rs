@@ -101,23 +101,41 @@ pub(crate) fn overlay_stays(facts: &Facts, encoding: Encoding) -> bool {
     facts.overlays.values().any(|overlay| overlay.is_embedded() && !cleared(overlay))
 }
 
-/// Bytes of the native pixels in element `tag` that the image has; behind them is padding. None where the object does
-/// not say, or says that there are none.
-pub(crate) fn native_length(facts: &Facts, tag: Tag, encoding: Encoding) -> Option<u64> {
+/// How many frames the image has: one where the object does not say, none where it says what is no number of them.
+pub(crate) fn frames_of(facts: &Facts) -> Option<u64> {
+    if facts.frames.is_empty() {
+        return Some(1);
+    }
+    // By the standard a number of up to twelve characters (IS), which readers hold in 32 bits.
+    facts.frames.parse::<u32>().ok().filter(|frames| *frames > 0).map(u64::from)
+}
+
+/// Bits of a frame whose cells have `allocated` of them.
+fn frame_bits(facts: &Facts, allocated: u64) -> Option<u64> {
     let number = |tag| facts.number(tag).map(u64::from);
-    let frames = if facts.frames.is_empty() { 1 } else { facts.frames.parse::<u64>().ok()? };
     let samples = match number(0x0028_0002).unwrap_or(1) {
         // Two pixels share their colour.
         3 if is_halved(&facts.photometric) => 2,
         samples => samples,
     };
+    number(0x0028_0010)?.checked_mul(number(0x0028_0011)?)?.checked_mul(samples)?.checked_mul(allocated)
+}
+
+/// Bytes of a frame of (7FE0,0010).
+pub(crate) fn frame_length(facts: &Facts) -> Option<u64> {
+    let bits = frame_bits(facts, u64::from(facts.number(0x0028_0100)?))?;
+    (bits > 0).then(|| bits.div_ceil(8))
+}
+
+/// Bytes of the native pixels in element `tag` that the image has; behind them is padding. None where the object does
+/// not say, or says that there are none.
+pub(crate) fn native_length(facts: &Facts, tag: Tag, encoding: Encoding) -> Option<u64> {
     let allocated = match tag.element() {
         0x0008 => 32,
         0x0009 => 64,
-        _ => number(0x0028_0100)?,
+        _ => u64::from(facts.number(0x0028_0100)?),
     };
-    let cells = number(0x0028_0010)?.checked_mul(number(0x0028_0011)?)?.checked_mul(samples)?;
-    let bits = cells.checked_mul(frames)?.checked_mul(allocated)?;
+    let bits = frame_bits(facts, allocated)?.checked_mul(frames_of(facts)?)?;
     if bits == 0 {
         return None;
     }

@@ -3,7 +3,7 @@
 use dicom_stream::{Encoding, Event, FileHeader, Header, Output, Reader, Source, Tag, Vr, Writer};
 
 use crate::dates;
-use crate::fragments::{Comments, Frames};
+use crate::frames::Frames;
 use crate::host::{Host, Pseudonymized, is_uid};
 use crate::marks::{self, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION, MARKS};
 use crate::pixels::{Mask, native_length};
@@ -33,7 +33,8 @@ struct Rewrite<'a, H: Host> {
     trail: Trail,
     /// Whether the transfer syntax has pixels in fragments.
     encapsulated: bool,
-    comments: Comments,
+    /// Of encapsulated pixels.
+    frames: Option<Frames<'a>>,
     /// Marks that are still to be written.
     marks: &'static [Tag],
     /// Open sequences: whether their items are content items.
@@ -53,6 +54,10 @@ pub(crate) fn rewrite<S: Source, H: Host>(
     names: &Pseudonymized,
     host: &mut H,
 ) -> Result<Summary, Refusal> {
+    let frames = match facts.offsets.fragments() {
+        Some(_) => Some(Frames::of(&header.transfer_syntax, facts, names)?),
+        None => None,
+    };
     host.open(&attributes(header, facts, names))?;
     let mut writer = Writer::new(Sink(host), 64 * 1024);
     // INVARIANT: nothing of the file reaches group 2 unless it is a UID that may stay (`requirement_4_the_file_meta_…`).
@@ -81,16 +86,16 @@ pub(crate) fn rewrite<S: Source, H: Host>(
         writer,
         trail,
         encapsulated: is_encapsulated(&header.transfer_syntax),
-        comments: Comments::new(Frames::of(&header.transfer_syntax)),
+        frames,
         marks: &MARKS,
         levels: Vec::with_capacity(8),
         content: 0,
         scratch: Vec::with_capacity(128),
     };
     while rewrite.step(reader)? {}
-    let Rewrite { writer, mut trail, comments, .. } = rewrite;
+    let Rewrite { writer, mut trail, frames, .. } = rewrite;
     writer.finish()?;
-    if comments.any {
+    if frames.is_some_and(|frames| frames.any_blanked()) {
         trail.note("frame-comments-blanked");
     }
     let mut summary = trail.summary;
@@ -341,7 +346,8 @@ impl<H: Host> Rewrite<'_, H> {
         let reading = match vr {
             Vr::DS | Vr::IS => Reading::Numbers,
             Vr::UI => Reading::Uids,
-            vr if vr.is_text() => Reading::Text,
+            Vr::LO | Vr::LT | Vr::SH | Vr::ST | Vr::UC | Vr::UT | Vr::PN => Reading::Text,
+            vr if vr.is_text() => Reading::Codes,
             _ if header.length as usize <= BINARY_MAXIMUM => Reading::Binary,
             _ => return Ok(false),
         };
@@ -374,14 +380,15 @@ impl<H: Host> Rewrite<'_, H> {
                 }
                 Event::Fragment(length) => {
                     self.writer.fragment(length);
-                    if !table {
-                        self.comments.fragment();
+                    let mut frames = self.frames.as_mut().filter(|_| !table);
+                    if let Some(frames) = &mut frames {
+                        frames.fragment()?;
                     }
                     while reader.left() > 0 {
                         let mut part = reader.part()?;
                         let bytes = part.bytes()?;
-                        if !table {
-                            self.comments.blank(bytes);
+                        if let Some(frames) = &mut frames {
+                            frames.clean(bytes)?;
                         }
                         self.writer.raw(bytes)?;
                         let count = bytes.len();
@@ -389,7 +396,12 @@ impl<H: Host> Rewrite<'_, H> {
                     }
                     table = false;
                 }
-                _ => return self.writer.sequence_end(),
+                _ => {
+                    if let Some(frames) = &mut self.frames {
+                        frames.end()?;
+                    }
+                    return self.writer.sequence_end();
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use dicom_stream::{FileHeader, Tag};
 
-use crate::pixels::{native_length, overlay_stays};
+use crate::pixels::{frames_of, native_length, overlay_stays};
 use crate::refusal::{Kind, Refusal};
 use crate::rules::PixelRisk;
 use crate::survey::{Facts, is_well_known};
@@ -111,7 +111,7 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     }
     // What stands behind the image is blanked, so where it ends has to be certain, whoever reads it.
     let is_certain = |tag: &Tag| native_length(facts, *tag, header.encoding).is_some();
-    if facts.has_odd_geometry || !facts.native.iter().all(is_certain) {
+    if facts.has_odd_geometry || frames_of(facts).is_none() || !facts.native.iter().all(is_certain) {
         let why = "the attributes of the image do not say how large it is";
         return Err(Refusal::new(Kind::Malformed, "structure", why));
     }
@@ -141,6 +141,9 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     if overlay_stays(facts, header.encoding) {
         return refuse("an overlay stands in the cells of the pixels and cannot be cleared");
     }
+    if facts.has_screen {
+        return refuse("the type of the image or of a frame names a screen");
+    }
     if is_dose && facts.image_type.is_empty() {
         return Ok(());
     }
@@ -148,8 +151,8 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     if kinds.next() != Some("ORIGINAL") || kinds.next() != Some("PRIMARY") {
         return refuse("the image is not an original, primary one");
     }
-    if kinds.any(|kind| matches!(kind, "DERIVED" | "SECONDARY" | "SCREEN SAVE")) {
-        return refuse("the image type names a derived image or a screen");
+    if kinds.any(|kind| matches!(kind, "DERIVED" | "SECONDARY")) {
+        return refuse("the image type names a derived image");
     }
     Ok(())
 }

@@ -110,6 +110,7 @@ pub(crate) mod tags {
     pub(crate) const METHOD: Tag = Tag(0x0012_0063);
     pub(crate) const METHOD_CODES: Tag = Tag(0x0012_0064);
     pub(crate) const DATES_MODIFIED: Tag = Tag(0x0028_0303);
+    pub(crate) const CHARACTER_SET: Tag = Tag(0x0008_0005);
     pub(crate) const VALUE_TYPE: Tag = Tag(0x0040_A040);
     pub(crate) const TEXT_VALUE: Tag = Tag(0x0040_A160);
     pub(crate) const CONTENT: Tag = Tag(0x0040_A730);

@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use dicom_stream::{Encoding, Event, Header, Reader, SliceSource, Source, Tag, UNDEFINED, Vr};
 
+use crate::charset::Charset;
 use crate::dictionary::DICTIONARY;
-use crate::fragments::Offsets;
+use crate::offsets::Offsets;
 use crate::pixels::Overlay;
 use crate::refusal::{Kind, Refusal};
 use crate::residual::Secrets;
@@ -38,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) uids: BTreeSet<String>,
     pub(crate) subjects: BTreeSet<String>,
     pub(crate) secrets: Secrets,
+    /// The character set of the outermost data set.
+    charset: Charset,
     /// Where the fragments of encapsulated pixels begin.
     pub(crate) offsets: Offsets,
     pub(crate) has_pixels: bool,
@@ -48,7 +51,10 @@ pub(crate) struct Facts {
     pub(crate) has_overlay: bool,
     /// By group.
     pub(crate) overlays: BTreeMap<u16, Overlay>,
+    /// Whether a document stays, at any depth.
     pub(crate) has_document: bool,
+    /// Whether the type of an image or a frame, at any depth, says that it is a screen's.
+    pub(crate) has_screen: bool,
     pub(crate) has_directory: bool,
     /// Whether a curve over time stays: of a heart, or of a voice.
     pub(crate) has_waveform: bool,
@@ -122,6 +128,15 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                 if !nested {
                     facts.top_level(header, reader)?;
                 }
+                if header.tag == tags::CHARACTER_SET
+                    && let Some(value) = reader.value()?
+                {
+                    facts.secrets.charset = Charset::of(value);
+                    if !nested {
+                        facts.charset = facts.secrets.charset;
+                    }
+                }
+                facts.risks(header, reader)?;
                 if header.tag == tags::VALUE_TYPE
                     && level == Some(Level::Content)
                     && let Some(value) = reader.value()?
@@ -163,6 +178,8 @@ pub(crate) fn survey<S: Source>(reader: &mut Reader<S>, rules: &Rules<'_>) -> Re
                 }
             }
             Event::SequenceEnd => {
+                // An item may have a character set of its own.
+                facts.secrets.charset = facts.charset;
                 levels.pop();
             }
             Event::Fragments(header) if header.tag == Tag::PIXEL_DATA && level.is_none() => {
@@ -244,10 +261,6 @@ impl Facts {
                 }
                 return Ok(());
             }
-            0x0042_0011 => {
-                self.has_document |= header.length > 0;
-                return Ok(());
-            }
             0x7FE0_0001 | 0x7FE0_0002 => return Ok(self.offsets.extended(header, reader)?),
             0x7FE0_0008..=0x7FE0_0010 => {
                 self.has_pixels = true;
@@ -262,6 +275,20 @@ impl Facts {
             && let Some(value) = reader.value()?
         {
             *place = trimmed(value).into_owned();
+        }
+        Ok(())
+    }
+
+    /// What makes an object one for a person wherever it stands: a document, a picture of a screen.
+    fn risks<S: Source>(&mut self, header: Header, reader: &mut Reader<S>) -> Result<(), Refusal> {
+        match header.tag.0 {
+            0x0042_0011 => self.has_document |= header.length > 0,
+            // Image Type, Frame Type. `SCREEN`, `SCREEN SAVE`, and what makers make of it.
+            0x0008_0008 | 0x0008_9007 => {
+                let value = reader.value()?.unwrap_or_default();
+                self.has_screen |= value.windows(6).any(|word| word.eq_ignore_ascii_case(b"SCREEN"));
+            }
+            _ => {}
         }
         Ok(())
     }

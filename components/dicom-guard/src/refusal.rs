@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dicom_stream::ReadError;
+use dicom_stream::{Class, ReadError};
 use martello_guest_sdk::Fault;
 
 /// Every code that this component gives; the bundle's manifest lists them.
@@ -70,14 +70,11 @@ impl std::error::Error for Refusal {}
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
-        let (kind, code) = match &error {
-            ReadError::NotDicom => (Kind::Malformed, "not-dicom"),
-            ReadError::Truncated { .. } => (Kind::Malformed, "truncated"),
-            ReadError::Structure { .. } | ReadError::Inflate => (Kind::Malformed, "structure"),
-            ReadError::Depth => (Kind::Limit, "depth"),
-            ReadError::Elements | ReadError::Held { .. } => (Kind::Limit, "element-count"),
-            ReadError::Inflated => (Kind::Limit, "deflate-bomb"),
-            ReadError::Source(_) => (Kind::Internal, "read"),
+        let (class, code) = error.refusal();
+        let kind = match class {
+            Class::Malformed => Kind::Malformed,
+            Class::Limit => Kind::Limit,
+            Class::Source => Kind::Internal,
         };
         Self::new(kind, code, error.to_string())
     }

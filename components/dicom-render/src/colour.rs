@@ -22,7 +22,7 @@ impl Rgb {
         let layout = &decoded.layout;
         let (bits, samples) = match layout.colour {
             Colour::Palette => palette(decoded, header)?,
-            Colour::Rgb => (layout.bits.stored, samples::by_pixel(decoded)?),
+            Colour::Rgb => (layout.bits.stored.min(16), samples::by_pixel(decoded)?),
             Colour::YbrFull | Colour::YbrFull422 if layout.bits.stored == 8 => {
                 let mut samples = samples::by_pixel(decoded)?;
                 samples.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| *pixel = from_ybr(*pixel));

@@ -1,5 +1,6 @@
 //! Why an object could not be rendered.
 
+use dicom_codec::CodecError;
 use dicom_stream::ReadError;
 
 /// What kept an object from being rendered. The text starts with a stable reason code and carries no value of the
@@ -53,6 +54,15 @@ pub(crate) const fn unsupported(code: &'static str, text: &'static str) -> Rende
 
 pub(crate) const fn limit(code: &'static str, text: &'static str) -> RenderError {
     RenderError::Limit { code, text }
+}
+
+impl From<CodecError> for RenderError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Malformed { code, text } => malformed(code, text),
+            CodecError::Unsupported { code, text } => unsupported(code, text),
+        }
+    }
 }
 
 impl From<ReadError> for RenderError {

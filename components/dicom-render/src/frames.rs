@@ -62,18 +62,20 @@ pub(crate) fn each<S: Source>(
 
 /// A compressed frame larger than its pixels by more than a half is not honest.
 fn most_compressed(layout: &Layout) -> u64 {
-    layout.frame_bits() / 8 * 3 / 2 + (1 << 16)
+    // Of single bits each may take a byte.
+    (layout.frame_bits() / 8).max(layout.pixels() as u64) * 3 / 2 + (1 << 16)
 }
 
 fn decode(codec: Codec, mut stream: Vec<u8>, layout: &Layout) -> Result<Decoded, RenderError> {
-    if codec == Codec::Native {
+    let Codec::Coded(codec) = codec else {
         let wanted = usize::try_from(layout.frame_bits().div_ceil(8)).unwrap_or(usize::MAX);
         if layout.bits_allocated == 1 || layout.colour == Colour::YbrFull422 || stream.len() < wanted {
             return Err(unsupported("unsupported-syntax", "encapsulated uncompressed pixels of this form"));
         }
         stream.truncate(wanted);
-    }
-    codec::decode(codec, stream, layout)
+        return Ok(Decoded { bytes: stream, big_endian: false, layout: *layout });
+    };
+    codec::decode(codec, &stream, layout)
 }
 
 /// For each frame the number of the fragment behind its last.
@@ -151,10 +153,11 @@ impl Native {
                 "there are fewer pixels than rows, columns and frames say",
             ));
         }
-        if packed && big_endian {
-            return Err(unsupported("unsupported-bits", "single bits in big endian"));
+        if big_endian && !matches!(layout.bits_allocated, 1 | 8 | 16 | 32 | 64) {
+            return Err(unsupported("unsupported-bits", "odd bytes in big endian"));
         }
-        let swapped = big_endian && words && layout.bits_allocated == 8;
+        // Single bits and bytes fill words from the low end on (PS3.5 Annex D).
+        let swapped = big_endian && words && layout.bits_allocated <= 8;
         Ok(Self { layout: *layout, length, frame, big_endian, swapped, packed, shared })
     }
 

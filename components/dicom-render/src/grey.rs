@@ -39,7 +39,7 @@ impl Modality {
     /// As pydicom's `apply_rescale` and `apply_modality_lut`, bit for bit.
     pub(crate) fn value(&self, stored: i64) -> f64 {
         match self {
-            // Stored values have 32 bits at most: exact.
+            // Stored values of more than 53 bits are rounded, as numpy does.
             Self::Linear { slope, intercept } => stored as f64 * slope + intercept,
             Self::Table(lut) => f64::from(lut.entry(stored)),
         }
@@ -66,8 +66,8 @@ impl Grey {
     pub(crate) fn padding(header: &Header, bits: Bits) -> Option<(i64, i64)> {
         // Padding stands in its own element, so nothing is below its bits.
         let bits = Bits { shift: 0, ..bits };
-        let first = bits.value(u32::from(header.padding?));
-        let second = header.padding_limit.map_or(first, |word| bits.value(u32::from(word)));
+        let first = bits.value(u64::from(header.padding?));
+        let second = header.padding_limit.map_or(first, |word| bits.value(u64::from(word)));
         Some((first.min(second), first.max(second)))
     }
 

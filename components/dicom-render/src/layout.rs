@@ -29,7 +29,7 @@ pub(crate) struct Layout {
     pub(crate) colour: Colour,
     /// Samples stand in planes, one behind the other.
     pub(crate) planar: bool,
-    /// 1, 8, 16 or 32.
+    /// 1, or a multiple of 8 up to 64.
     pub(crate) bits_allocated: u32,
     pub(crate) bits: Bits,
 }
@@ -53,8 +53,11 @@ impl Layout {
             return Err(malformed("no-size", "rows or columns are missing or zero"));
         }
         let allocated = u32::from(header.bits_allocated);
-        if !matches!(allocated, 1 | 8 | 16 | 32) {
-            return Err(unsupported("unsupported-bits", "bits allocated are not 1, 8, 16 or 32"));
+        if allocated != 1 && (allocated == 0 || allocated > 64 || !allocated.is_multiple_of(8)) {
+            return Err(unsupported(
+                "unsupported-bits",
+                "bits allocated are neither 1 nor bytes up to eight",
+            ));
         }
         let stored = u32::from(header.bits_stored);
         let high = u32::from(header.high_bit.unwrap_or(header.bits_stored.saturating_sub(1)));
@@ -79,8 +82,11 @@ impl Layout {
             _ => return Err(unsupported("unsupported-colour", "a photometric interpretation not handled")),
         };
         let bits = Bits { stored, shift: high + 1 - stored, signed: header.signed };
-        if samples == 3 && (allocated > 16 || allocated == 1 || header.signed) {
-            return Err(unsupported("unsupported-bits", "colour that is not of 8 or 16 unsigned bits"));
+        if stored == 64 && !header.signed {
+            return Err(unsupported("unsupported-bits", "64 unsigned bits"));
+        }
+        if samples == 3 && (allocated == 1 || header.signed) {
+            return Err(unsupported("unsupported-bits", "colour of single or signed bits"));
         }
         if matches!(colour, Colour::YbrFull | Colour::YbrFull422) && allocated != 8 {
             return Err(unsupported("unsupported-bits", "luminance and chrominance that are not of 8 bits"));
@@ -110,7 +116,7 @@ impl Layout {
         self.rows * self.columns
     }
 
-    /// Bits of a decoded frame with all its samples: below 2^39.
+    /// Bits of a decoded frame with all its samples: below 2^40.
     pub(crate) fn frame_bits(&self) -> u64 {
         self.rows as u64 * self.columns as u64 * self.samples as u64 * u64::from(self.bits_allocated)
     }

@@ -14,14 +14,11 @@ pub(crate) enum Samples {
 }
 
 impl Bits {
-    /// The value in a word.
-    pub(crate) fn value(self, word: u32) -> i64 {
-        let value = i64::from(word >> self.shift) & ((1 << self.stored) - 1);
-        if self.signed { (value ^ self.sign()) - self.sign() } else { value }
-    }
-
-    fn sign(self) -> i64 {
-        1 << (self.stored - 1)
+    /// The value in a word. Unsigned ones have 63 bits at most.
+    pub(crate) fn value(self, word: u64) -> i64 {
+        let unused = 64 - self.stored;
+        let value = (word >> self.shift) << unused;
+        if self.signed { value.cast_signed() >> unused } else { (value >> unused).cast_signed() }
     }
 }
 
@@ -30,11 +27,8 @@ impl Samples {
         let Decoded { layout, big_endian, bytes } = decoded;
         let bits = layout.bits;
         if bits.stored > 16 {
-            let (words, _) = bytes.as_chunks::<4>();
-            let word = |four: &[u8; 4]| {
-                if *big_endian { u32::from_be_bytes(*four) } else { u32::from_le_bytes(*four) }
-            };
-            let values: Vec<i64> = words.iter().map(|four| bits.value(word(four))).collect();
+            let words = wide_words(bytes, layout.bits_allocated, *big_endian);
+            let values: Vec<i64> = words.map(|word| bits.value(word)).collect();
             return exactly(values.len(), layout.pixels()).map(|()| Self::Wide(values));
         }
         let mask = u16::MAX >> (16 - bits.stored);
@@ -46,14 +40,13 @@ impl Samples {
     }
 }
 
-/// All samples of a colour image, by pixel: red, green, blue, or what the colour space has instead.
+/// All samples of a colour image, by pixel: red, green, blue, or what the colour space has instead. Of more than 16 bits
+/// the highest 16.
 pub(crate) fn by_pixel(decoded: &Decoded) -> Result<Vec<u16>, RenderError> {
     let layout = &decoded.layout;
     let mask = u16::MAX >> (16 - layout.bits.stored.min(16));
-    let samples =
-        words(&decoded.bytes, layout.bits_allocated, decoded.big_endian, layout.bits.shift, |word| {
-            word & mask
-        });
+    let shift = layout.bits.shift + layout.bits.stored.saturating_sub(16);
+    let samples = words(&decoded.bytes, layout.bits_allocated, decoded.big_endian, shift, |word| word & mask);
     exactly(samples.len(), layout.pixels() * layout.samples)?;
     if !layout.planar {
         return Ok(samples);
@@ -79,14 +72,21 @@ fn words(
         (16, false) => pairs.iter().map(|pair| value(u16::from_le_bytes(*pair) >> shift)).collect(),
         (16, true) => pairs.iter().map(|pair| value(u16::from_be_bytes(*pair) >> shift)).collect(),
         _ => {
-            let word = |four: &[u8; 4]| {
-                let word = if big_endian { u32::from_be_bytes(*four) } else { u32::from_le_bytes(*four) };
+            let narrow = |word: u64| {
                 let [low, high, ..] = (word >> shift).to_le_bytes();
                 value(u16::from_le_bytes([low, high]))
             };
-            bytes.as_chunks::<4>().0.iter().map(word).collect()
+            wide_words(bytes, bits_allocated, big_endian).map(narrow).collect()
         }
     }
+}
+
+/// Words of one to eight bytes.
+fn wide_words(bytes: &[u8], bits_allocated: u32, big_endian: bool) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact((bits_allocated as usize / 8).max(1)).map(move |word| {
+        let join = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
+        if big_endian { word.iter().fold(0, join) } else { word.iter().rev().fold(0, join) }
+    })
 }
 
 fn exactly(found: usize, expected: usize) -> Result<(), RenderError> {
@@ -127,9 +127,24 @@ mod tests {
     }
 
     #[test]
-    fn values_of_32_bits_keep_their_sign() {
-        let bits = Bits { stored: 32, shift: 0, signed: true };
-        let samples = Samples::of(&decoded(&[0xFE, 0xFF, 0xFF, 0xFF], 32, bits)).unwrap();
-        assert_eq!(samples, Samples::Wide(vec![-2]));
+    fn values_of_any_width_keep_their_sign() {
+        for (width, bits_allocated) in [(3, 24), (4, 32), (5, 40), (8, 64)] {
+            let bits = Bits { stored: bits_allocated, shift: 0, signed: true };
+            let mut bytes = vec![0xFE];
+            bytes.resize(width, 0xFF);
+            let samples = Samples::of(&decoded(&bytes, bits_allocated, bits)).unwrap();
+            assert_eq!(samples, Samples::Wide(vec![-2]), "{bits_allocated}");
+            let bits = Bits { stored: 17, shift: 3, signed: false };
+            let samples = Samples::of(&decoded(&bytes, bits_allocated, bits)).unwrap();
+            assert_eq!(samples, Samples::Wide(vec![(1 << 17) - 1]), "{bits_allocated}");
+        }
+    }
+
+    #[test]
+    fn colour_of_many_bits_keeps_the_highest_sixteen() {
+        let bits = Bits { stored: 32, shift: 0, signed: false };
+        let mut frame = decoded(&[0, 0, 0x34, 0x12, 0, 0, 0x78, 0x56, 0, 0, 0xBC, 0x9A], 32, bits);
+        frame.layout = Layout { samples: 3, columns: 1, colour: Colour::Rgb, ..frame.layout };
+        assert_eq!(by_pixel(&frame).unwrap(), [0x1234, 0x5678, 0x9ABC]);
     }
 }

@@ -1,6 +1,6 @@
 //! The stage: payload in, outputs and evidence out.
 
-use dicom_stream::{ReadError, Source};
+use dicom_stream::RangeSource;
 use martello_guest_sdk::{
     ActionCount, Context, Evidence, Fault, Outcome, Payload, Stage, TENSOR_MEDIA_TYPE, shape_text,
 };
@@ -18,7 +18,8 @@ impl Stage for Render {
         let settings = Settings::read(|name| context.setting(name))?;
         let (mut previews, mut tensors) = (0, 0);
         let mut failed = None;
-        let notes = render_each(PayloadSource { payload: input, at: 0 }, &settings, |frame| {
+        let range = |at, most| input.read_range(at, most).map_err(|fault| fault.text().to_owned());
+        let notes = render_each(RangeSource::new(input.len(), range), &settings, |frame| {
             previews += u32::from(frame.preview.is_some());
             tensors += u32::from(frame.tensor.is_some());
             write(context, &frame, &settings).map_err(|fault| {
@@ -71,51 +72,5 @@ impl From<RenderError> for Fault {
             RenderError::Limit { .. } => Self::Limit(text),
             RenderError::Setting { .. } | RenderError::Internal(_) => Self::Internal(text),
         }
-    }
-}
-
-/// The host's payload as a source.
-struct PayloadSource<'a> {
-    payload: &'a Payload,
-    at: u64,
-}
-
-impl Source for PayloadSource<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        let read = self.payload.read_at(self.at, buffer);
-        let read = read.map_err(|fault| ReadError::Source(fault.text().to_owned()))?;
-        self.at += read as u64;
-        Ok(read)
-    }
-
-    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
-        let bytes = self.payload.read_range(self.at, most);
-        let bytes = bytes.map_err(|fault| ReadError::Source(fault.text().to_owned()))?;
-        let count = bytes.len();
-        if count > most {
-            return Err(ReadError::Source("the host returned more than was asked for".to_owned()));
-        }
-        self.at += count as u64;
-        if buffer.is_empty() {
-            *buffer = bytes;
-        } else {
-            buffer.extend_from_slice(&bytes);
-        }
-        Ok(count)
-    }
-
-    fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
-        let skipped = count.min(self.payload.len().saturating_sub(self.at));
-        self.at += skipped;
-        Ok(skipped)
-    }
-
-    fn rewind(&mut self) -> Result<(), ReadError> {
-        self.at = 0;
-        Ok(())
-    }
-
-    fn length(&self) -> Option<u64> {
-        Some(self.payload.len())
     }
 }

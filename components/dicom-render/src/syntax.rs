@@ -7,12 +7,8 @@ use crate::error::{RenderError, unsupported};
 pub(crate) enum Codec {
     /// Uncompressed, one value after the other.
     Native,
-    /// RLE Lossless (PS3.5 Annex G).
-    Rle,
-    /// JPEG: baseline, extended sequential of 8 bits, lossless.
-    Jpeg,
-    /// JPEG 2000, also with high throughput.
-    Jpeg2000,
+    /// Code streams of this kind, one a frame.
+    Coded(dicom_codec::Codec),
 }
 
 impl Codec {
@@ -28,10 +24,12 @@ impl Codec {
         match rest {
             // .1.98 is encapsulated, but uncompressed.
             "" | ".1" | ".1.98" | ".1.99" | ".2" => Ok(Self::Native),
-            ".5" => Ok(Self::Rle),
-            ".4.50" | ".4.51" | ".4.57" | ".4.70" => Ok(Self::Jpeg),
-            ".4.90" | ".4.91" | ".4.201" | ".4.202" | ".4.203" => Ok(Self::Jpeg2000),
-            ".4.80" | ".4.81" => refused("JPEG-LS"),
+            ".5" => Ok(Self::Coded(dicom_codec::Codec::Rle)),
+            ".4.50" | ".4.51" | ".4.57" | ".4.70" => Ok(Self::Coded(dicom_codec::Codec::Jpeg)),
+            ".4.80" | ".4.81" => Ok(Self::Coded(dicom_codec::Codec::JpegLs)),
+            ".4.90" | ".4.91" | ".4.201" | ".4.202" | ".4.203" => {
+                Ok(Self::Coded(dicom_codec::Codec::Jpeg2000))
+            }
             ".4.110" | ".4.111" | ".4.112" => refused("JPEG XL"),
             _ if rest.starts_with(".4.10") => refused("video"),
             _ => refused("a transfer syntax that is not known"),
@@ -44,8 +42,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jpeg_ls_and_unknown_syntaxes_are_refused_by_name() {
-        for rest in [".4.80", ".4.81", ".4.92", ".4.102", ".4.110", ".1.3", ".4.52"] {
+    fn video_and_unknown_syntaxes_are_refused_by_name() {
+        for rest in [".4.92", ".4.102", ".4.110", ".1.3", ".4.52"] {
             let refused = Codec::of(&format!("1.2.840.10008.1.2{rest}")).unwrap_err().to_string();
             assert!(refused.starts_with("unsupported-syntax: "), "{rest}: {refused}");
         }

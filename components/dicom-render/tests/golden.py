@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.pixels import pixel_array
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,6 +31,7 @@ def load(path: Path):
 
 
 oracle = load(ROOT / "tests/oracle/render_reference.py")
+pixel_array = oracle.pixel_array
 recipe_of = load(ROOT / "components/classify/model/recipe.py")
 RECIPE = json.loads((ROOT / "components/classify/model/recipe.json").read_text())
 

@@ -42,3 +42,30 @@ pub enum ReadError {
     #[error("reading source: {0}")]
     Source(String),
 }
+
+/// What kind of trouble a [`ReadError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The bytes are not what they should be.
+    Malformed,
+    /// There is more than is worked on.
+    Limit,
+    /// The bytes could not be had.
+    Source,
+}
+
+impl ReadError {
+    /// Its class, and the code by which a stage refuses a file for it.
+    #[must_use]
+    pub const fn refusal(&self) -> (Class, &'static str) {
+        match self {
+            Self::NotDicom => (Class::Malformed, "not-dicom"),
+            Self::Truncated { .. } => (Class::Malformed, "truncated"),
+            Self::Structure { .. } | Self::Inflate => (Class::Malformed, "structure"),
+            Self::Depth => (Class::Limit, "depth"),
+            Self::Elements | Self::Held { .. } => (Class::Limit, "element-count"),
+            Self::Inflated => (Class::Limit, "deflate-bomb"),
+            Self::Source(_) => (Class::Source, "read"),
+        }
+    }
+}

@@ -105,6 +105,58 @@ impl<S: Source> Source for Inflater<S> {
     }
 }
 
+/// Inflates parts as they come, and keeps none of what comes out.
+pub struct Inflation {
+    state: Box<InflateState>,
+    inflated: u64,
+    ended: bool,
+}
+
+impl Default for Inflation {
+    fn default() -> Self {
+        Self { state: InflateState::new_boxed(DataFormat::Raw), inflated: 0, ended: false }
+    }
+}
+
+impl Inflation {
+    /// Takes the next bytes and says how many of them belong to the stream.
+    ///
+    /// # Errors
+    /// [`ReadError::Inflate`] where they are no deflate stream, [`ReadError::Inflated`] where more than `most` bytes come of all.
+    pub fn inflate(&mut self, bytes: &[u8], most: u64) -> Result<usize, ReadError> {
+        let (mut consumed, mut block) = (0, [0; 16 * 1024]);
+        while !self.ended {
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            let step = inflate(&mut self.state, rest, &mut block, MZFlush::None);
+            consumed += step.bytes_consumed;
+            self.inflated += step.bytes_written as u64;
+            if self.inflated > most {
+                return Err(ReadError::Inflated);
+            }
+            match step.status {
+                Ok(MZStatus::StreamEnd) => self.ended = true,
+                Ok(_) if step.bytes_written > 0 || step.bytes_consumed > 0 => {}
+                // Nothing is left to do before the next part comes.
+                _ if rest.is_empty() => break,
+                _ => return Err(ReadError::Inflate),
+            }
+        }
+        Ok(consumed)
+    }
+
+    /// Bytes that have come out.
+    #[must_use]
+    pub const fn inflated(&self) -> u64 {
+        self.inflated
+    }
+
+    /// Whether the stream's end was met.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
 /// Deflates what is written, without header or check sum (RFC 1951).
 pub struct Deflater {
     state: Box<CompressorOxide>,

@@ -21,11 +21,11 @@ mod window;
 mod writer;
 
 pub use dictionary::{Dictionary, Rows};
-pub use error::ReadError;
+pub use error::{Class, ReadError};
 pub use header::{FileHeader, open};
-pub use inflate::{Deflater, INFLATE_RATIO_MAXIMUM, INFLATED_MAXIMUM, Inflater};
+pub use inflate::{Deflater, INFLATE_RATIO_MAXIMUM, INFLATED_MAXIMUM, Inflater, Inflation};
 pub use reader::{DEPTH_MAXIMUM, ELEMENTS_MAXIMUM, Event, Header, Reader, UNDEFINED};
-pub use source::{SliceSource, Source};
+pub use source::{RangeSource, SliceSource, Source};
 pub use value::{Encoding, Tag, Vr};
 pub use window::{HELD_MAXIMUM, Window};
 pub use writer::{Output, Writer};

@@ -63,6 +63,70 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
+/// Bytes of which any range can be had, as a host's payload is: read in order, at most once.
+#[derive(Debug)]
+pub struct RangeSource<F> {
+    length: u64,
+    range: F,
+    at: u64,
+}
+
+impl<F: FnMut(u64, usize) -> Result<Vec<u8>, String>> RangeSource<F> {
+    /// A source over `length` bytes. `range` gives up to so many bytes from an offset on, or says why it cannot.
+    #[must_use]
+    pub const fn new(length: u64, range: F) -> Self {
+        Self { length, range, at: 0 }
+    }
+
+    fn next(&mut self, most: usize) -> Result<Vec<u8>, ReadError> {
+        let left = self.length.saturating_sub(self.at);
+        let most = usize::try_from(left).map_or(most, |left| left.min(most));
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = (self.range)(self.at, most).map_err(ReadError::Source)?;
+        if bytes.len() > most {
+            return Err(ReadError::Source("the host returned more than was asked for".to_owned()));
+        }
+        self.at += bytes.len() as u64;
+        Ok(bytes)
+    }
+}
+
+impl<F: FnMut(u64, usize) -> Result<Vec<u8>, String>> Source for RangeSource<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let bytes = self.next(buffer.len())?;
+        buffer.iter_mut().zip(&bytes).for_each(|(place, byte)| *place = *byte);
+        Ok(bytes.len())
+    }
+
+    fn append(&mut self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, ReadError> {
+        let bytes = self.next(most)?;
+        let count = bytes.len();
+        if buffer.is_empty() {
+            *buffer = bytes;
+        } else {
+            buffer.extend_from_slice(&bytes);
+        }
+        Ok(count)
+    }
+
+    fn skip(&mut self, count: u64) -> Result<u64, ReadError> {
+        let count = count.min(self.length.saturating_sub(self.at));
+        self.at += count;
+        Ok(count)
+    }
+
+    fn rewind(&mut self) -> Result<(), ReadError> {
+        self.at = 0;
+        Ok(())
+    }
+
+    fn length(&self) -> Option<u64> {
+        Some(self.length)
+    }
+}
+
 /// Bytes in memory.
 #[derive(Clone, Debug)]
 pub struct SliceSource<'a> {

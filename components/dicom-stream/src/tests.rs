@@ -140,6 +140,37 @@ fn nested_lengths(defined: [bool; 2]) -> Vec<u8> {
     explicit_file(sequence.explicit(ROWS, Vr::US, 2, &[1, 0]))
 }
 
+#[test]
+fn ranges_are_read_in_order_and_a_host_that_gives_more_than_was_asked_for_is_not_believed() {
+    let bytes: Vec<u8> = (0..100).collect();
+    let range = |at: u64, most: usize| {
+        let rest = bytes.get(usize::try_from(at).unwrap()..).unwrap_or_default();
+        // A host may give less.
+        Ok(rest.get(..most.min(7)).unwrap_or(rest).to_vec())
+    };
+    let mut source = RangeSource::new(100, range);
+    let (mut held, mut buffer) = (Vec::new(), [0; 5]);
+    assert_eq!(
+        (source.append(&mut held, 20), source.skip(3), source.read(&mut buffer)),
+        (Ok(7), Ok(3), Ok(5))
+    );
+    assert_eq!((held.as_slice(), buffer), (&bytes[..7], [10, 11, 12, 13, 14]));
+    assert_eq!((source.append(&mut held, 2), source.length()), (Ok(2), Some(100)));
+    assert_eq!(held, [&bytes[..7], &[15, 16]].concat());
+    assert_eq!(
+        (source.skip(1000), source.read(&mut buffer), source.append(&mut held, 9)),
+        (Ok(83), Ok(0), Ok(0))
+    );
+    source.rewind().unwrap();
+    assert_eq!((source.read(&mut buffer), buffer), (Ok(5), [0, 1, 2, 3, 4]));
+
+    let mut generous = RangeSource::new(100, |_, most| Ok(vec![0; most + 1]));
+    assert!(matches!(generous.append(&mut held, 9), Err(ReadError::Source(_))));
+    assert!(matches!(generous.read(&mut buffer), Err(ReadError::Source(_))));
+    let mut broken = RangeSource::new(100, |_, _| Err("gone".to_owned()));
+    assert_eq!(broken.read(&mut buffer), Err(ReadError::Source("gone".to_owned())));
+}
+
 /// Hands out few bytes at a time, and notes the most that was asked for at once.
 struct Slow<'a> {
     source: SliceSource<'a>,

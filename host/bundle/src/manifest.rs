@@ -223,6 +223,10 @@ pub struct Model {
     /// The least calibrated probability at which a label is given; below it the component abstains. 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// Memory that it takes, loading and one run, where that is more than its size lets expect. A device gives it no
+    /// more than its operator lets models have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<ByteCount>,
     /// Its licence (SPDX expression).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,

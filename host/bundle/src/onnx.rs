@@ -53,6 +53,113 @@ impl ModelTensors {
     }
 }
 
+/// What of a model makes or holds texts, for example ``operator `StringConcat` ``; none where nothing does. Memory for
+/// texts is counted by no backend, so that nothing bounds what a model makes of them; and wasi:nn cannot name them.
+///
+/// Looked through are weights, attributes and operators, in graphs within graphs and in functions too: where none of them
+/// is a text, none can come to be.
+///
+/// # Errors
+/// Where the bytes are no protobuf message with a graph.
+pub fn texts(file: &[u8]) -> Result<Option<String>, OnnxError> {
+    for graph in message(file, 7)? {
+        if let Some(found) = texts_of_graph(graph, DEEPEST)? {
+            return Ok(Some(found));
+        }
+    }
+    for function in message(file, 25)? {
+        for node in message(function, 7)? {
+            if let Some(found) = texts_of_node(node, DEEPEST)? {
+                return Ok(Some(found));
+            }
+        }
+        for attribute in message(function, 11)? {
+            if texts_of_attribute(attribute)? {
+                return Ok(Some("a function".to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Graphs within graphs that are followed. Deeper ones count as holding texts.
+const DEEPEST: usize = 16;
+
+/// Whether a number is `TensorProto.DataType.STRING`, as the readers of 32 bits that backends have take it.
+fn is_text_type(number: Option<u64>) -> bool {
+    const TEXT: u64 = 8;
+    number.is_some_and(|number| number & 0xffff_ffff == TEXT)
+}
+
+/// `GraphProto`.
+fn texts_of_graph(graph: &[u8], depth: usize) -> Result<Option<String>, OnnxError> {
+    let Some(depth) = depth.checked_sub(1) else { return Ok(Some("a graph nested too deeply".to_owned())) };
+    for weight in message(graph, 5)? {
+        if is_text(weight)? {
+            return Ok(Some("a weight".to_owned()));
+        }
+    }
+    for sparse in message(graph, 15)? {
+        for weight in message(sparse, 1)? {
+            if is_text(weight)? {
+                return Ok(Some("a weight".to_owned()));
+            }
+        }
+    }
+    for node in message(graph, 1)? {
+        if let Some(found) = texts_of_node(node, depth)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// `NodeProto`.
+fn texts_of_node(node: &[u8], depth: usize) -> Result<Option<String>, OnnxError> {
+    let operator = message(node, 4)?.pop().unwrap_or_default();
+    let named = || Some(format!("operator `{}`", String::from_utf8_lossy(operator)));
+    if operator.starts_with(b"String") {
+        return Ok(named());
+    }
+    for attribute in message(node, 5)? {
+        for graph in message(attribute, 6)?.into_iter().chain(message(attribute, 11)?) {
+            if let Some(found) = texts_of_graph(graph, depth)? {
+                return Ok(Some(found));
+            }
+        }
+        if texts_of_attribute(attribute)? {
+            return Ok(named());
+        }
+    }
+    Ok(None)
+}
+
+/// `AttributeProto`, its graphs aside.
+fn texts_of_attribute(attribute: &[u8]) -> Result<bool, OnnxError> {
+    let name = message(attribute, 1)?.pop().unwrap_or_default();
+    // The texts of `Constant`, and labels of `ai.onnx.ml`: `value_string`, `values_strings`, `classlabels_strings`.
+    let names_texts = name.windows(6).any(|part| part == b"string");
+    // The element type that `Cast`, `EyeLike` and others are to give.
+    let makes_texts = matches!(name, b"to" | b"dtype") && is_text_type(varint_field(attribute, 3)?);
+    let tensors = message(attribute, 5)?.into_iter().chain(message(attribute, 10)?);
+    let sparse = message(attribute, 22)?.into_iter().chain(message(attribute, 23)?);
+    let mut holds = names_texts || makes_texts;
+    for tensor in tensors {
+        holds |= is_text(tensor)?;
+    }
+    for sparse in sparse {
+        for tensor in message(sparse, 1)? {
+            holds |= is_text(tensor)?;
+        }
+    }
+    Ok(holds)
+}
+
+/// `TensorProto`.
+fn is_text(tensor: &[u8]) -> Result<bool, OnnxError> {
+    Ok(is_text_type(varint_field(tensor, 2)?))
+}
+
 /// `ValueInfoProto`.
 fn tensor(info: &[u8]) -> Result<TensorSchema, OnnxError> {
     let name = message(info, 1)?.pop().unwrap_or_default();

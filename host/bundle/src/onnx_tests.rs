@@ -116,3 +116,58 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn texts_are_found_wherever_a_model_may_make_or_hold_them() {
+    let tensor = |kind: &[u8]| [&[2 << 3][..], kind].concat();
+    let attribute = |name: &str, rest: &[u8]| field(5, &[&field(1, name.as_bytes())[..], rest].concat());
+    let node = |operator: &str, rest: &[u8]| field(1, &[&field(4, operator.as_bytes())[..], rest].concat());
+    let graph = |graph: &[u8]| texts(&field(7, graph)).unwrap();
+    let clean = [
+        node("Conv", &attribute("pads", &number(3, 8))),
+        node("Cast", &attribute("to", &number(3, 1))),
+        node("Constant", &attribute("value", &field(5, &tensor(&[1])))),
+        field(5, &tensor(&[1])),
+    ];
+    assert_eq!(graph(&clean.concat()), None);
+    // Field 22, whose tag takes two bytes.
+    let sparse = field(1, &tensor(&[8]));
+    let sparse = [vec![0xb2, 0x01, u8::try_from(sparse.len()).unwrap()], sparse].concat();
+    // 8 in 32 bits, however many are written: 2³² + 8.
+    let wide: &[u8] = &[0x88, 0x80, 0x80, 0x80, 0x10];
+    for (texts_in, what) in [
+        (field(5, &tensor(&[8])), "a weight"),
+        (field(5, &tensor(wide)), "a weight"),
+        (field(5, &[tensor(&[1]), tensor(&[8])].concat()), "a weight"),
+        (field(15, &field(1, &tensor(&[8]))), "a weight"),
+        (node("StringConcat", &[]), "`StringConcat`"),
+        (node("Cast", &attribute("to", &number(3, 8))), "`Cast`"),
+        (node("Cast", &attribute("to", &[&[3 << 3][..], wide].concat())), "`Cast`"),
+        (node("EyeLike", &attribute("dtype", &number(3, 8))), "`EyeLike`"),
+        (node("Constant", &attribute("value_string", &field(4, b"x"))), "`Constant`"),
+        (node("Constant", &attribute("value", &field(5, &tensor(&[8])))), "`Constant`"),
+        (node("X", &attribute("all", &field(10, &tensor(&[8])))), "`X`"),
+        (node("X", &attribute("sparse", &sparse)), "`X`"),
+        (node("LabelEncoder", &attribute("values_strings", &field(9, b"x"))), "`LabelEncoder`"),
+    ] {
+        for at in 0..3 {
+            // In the graph, in the body of a loop, in one of several branches of a branch.
+            let mut inner = [&clean.concat()[..], &texts_in].concat();
+            for kind in [6, 11].into_iter().cycle().take(at) {
+                inner = node("Loop", &attribute("body", &field(kind, &inner)));
+            }
+            assert!(graph(&inner).is_some_and(|found| found.contains(what)), "{what} {at}");
+        }
+    }
+    // Functions stand beside the graph; 25 and 2 take two bytes of tag.
+    let function = [vec![0xca, 0x01, 4], field(7, &[]), field(7, &[])].concat();
+    assert_eq!(texts(&function), Ok(None));
+    let body = field(7, &field(4, b"StringSplit"));
+    let function = [vec![0xca, 0x01, u8::try_from(body.len()).unwrap()], body].concat();
+    assert!(texts(&function).unwrap().is_some_and(|found| found.contains("StringSplit")));
+    let mut deep = node("Identity", &[]);
+    for _ in 0..20 {
+        deep = node("If", &attribute("then", &field(6, &deep)));
+    }
+    assert!(graph(&deep).is_some_and(|found| found.contains("too deeply")));
+}

@@ -166,6 +166,7 @@ fn open_queue(folder: &Path, limits: QueueLimits) -> anyhow::Result<Arc<Queue>> 
     Queue::open(folder, limits).map_err(|error| {
         let next = match &error {
             QueueError::Busy { .. } => "end the other process, or give this one another --state",
+            QueueError::Link { .. } => "take the link away, or give another --state",
             QueueError::Unusable { .. } => "see free space and permissions of the state folder",
         };
         let happened = "opening a queue of objects to be sent".to_owned();

@@ -15,8 +15,8 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{
-    Active, Device, DeviceConfig, FolderRun, Input, MissingOutputs, Observer, ReportLine, ReportMode, Stop,
-    WatchMode,
+    ActivationError, Active, Device, DeviceConfig, DeviceError, FolderRun, Input, MissingOutputs, Observer,
+    ReportLine, ReportMode, Stop, WatchMode,
 };
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 
 use crate::output::Output;
 use crate::read::read;
+use crate::refusal;
+use crate::run::with_next_step;
 use contact_sheet::{Pair, Side};
 
 /// The largest sample or component.
@@ -70,7 +72,41 @@ struct DemoResult {
     output: PathBuf,
 }
 
+/// What ended the demo before its end.
+enum Ended {
+    Device(DeviceError),
+    Activation(ActivationError),
+    Other(anyhow::Error),
+}
+
+impl From<DeviceError> for Ended {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl From<ActivationError> for Ended {
+    fn from(error: ActivationError) -> Self {
+        Self::Activation(error)
+    }
+}
+
+impl From<anyhow::Error> for Ended {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 pub(crate) fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    match play(args, output) {
+        Ok(code) => Ok(code),
+        Err(Ended::Device(error)) => Ok(refusal::not_started(error, output)),
+        Err(Ended::Activation(error)) => Ok(refusal::not_activated(&args.source, error, output)),
+        Err(Ended::Other(error)) => Err(error),
+    }
+}
+
+fn play(args: &DemoArgs, output: &Output) -> Result<ExitCode, Ended> {
     let begun = Instant::now();
     prepare(&args.output)?;
     let stage = Stage { root: args.output.clone(), output: *output };
@@ -78,10 +114,11 @@ pub(crate) fn run(args: &DemoArgs, output: &Output) -> anyhow::Result<ExitCode> 
     output.note("1. keys: a root, an engineer and a clinician, in memory for this demo");
     let signed = stage.sign(&args.source)?;
     let bundle = open_path(&signed.bundle, &signed.root).context("verifying the bundle just signed")?;
-    bundle.verify_blobs()?;
+    bundle.verify_blobs().context("verifying the bundle just signed")?;
     output.note(&format!("2. bundle: {} is signed by two of two and verifies", signed.bundle.display()));
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("starting the asynchronous runtime")?;
     output.note("3. activation: compiling components in a limited child process, running golden vectors");
     let device = Device::start(&DeviceConfig::new(args.output.join("state")))?;
     let active = Arc::new(device.activate(&bundle)?);
@@ -190,7 +227,8 @@ impl Stage {
         };
         let collector = Arc::new(Collector::default());
         let observer: Arc<dyn Observer> = Arc::<Collector>::clone(&collector);
-        run.run(active, observer, Stop::default()).await?;
+        let ran = run.run(active, observer, Stop::default()).await;
+        ran.map_err(|error| with_next_step(error, samples))?;
         let mut lines = std::mem::take(&mut *collector.lines.lock().unwrap_or_else(PoisonError::into_inner));
         lines.sort_by(|a, b| a.input.cmp(&b.input));
         Ok(lines)
@@ -211,17 +249,19 @@ impl Stage {
     }
 
     /// Runs a component that never ends and sees how it is stopped.
-    async fn runaway(&self, device: &Device, runaway: &Path, samples: &Path) -> anyhow::Result<bool> {
+    async fn runaway(&self, device: &Device, runaway: &Path, samples: &Path) -> Result<bool, Ended> {
         let component = read(runaway, LARGEST_FILE).with_context(|| {
             format!("reading the runaway component {}; `cargo xtask demo` builds it", runaway.display())
         })?;
         let limits = martello_vocab::Limits { compute_ms: 200, wall_ms: 1_000, ..Default::default() };
-        let bundle = martello_bundle::ephemeral("runaway".parse()?, component.into(), limits, Vec::new())?;
+        let name = "runaway".parse().context("naming the runaway component")?;
+        let bundle = martello_bundle::ephemeral(name, component.into(), limits, Vec::new())
+            .context("packing the runaway component")?;
         let active = device.activate(&bundle)?;
         let sample = first_file(samples)?;
         let begun = Instant::now();
-        let pass =
-            active.pass(Payload::memory("application/dicom", read(&sample, LARGEST_FILE)?), "demo").await;
+        let sample = read(&sample, LARGEST_FILE).context("reading a sample")?;
+        let pass = active.pass(Payload::memory("application/dicom", sample), "demo").await;
         let code = pass.refusal.map(|refusal| refusal.code.to_string()).unwrap_or_default();
         self.output.note(&format!("   after {} ms with code {code}", begun.elapsed().as_millis()));
         Ok(code == code::GUEST_COMPUTE || code == code::GUEST_DEADLINE)

@@ -16,7 +16,7 @@ pub(crate) struct ExplainArgs {
     code: Option<String>,
 }
 
-/// The codes of the host and of the components that ship.
+/// The codes of the host, of the SDK and of the components that ship.
 fn known() -> impl Iterator<Item = &'static Explanation> {
     ALL.iter().chain(SHIPPED)
 }
@@ -50,6 +50,8 @@ pub(crate) fn run(args: &ExplainArgs, output: &Output) -> anyhow::Result<ExitCod
 
 #[cfg(test)]
 mod tests {
+    use martello_vocab::Code;
+
     use super::*;
 
     #[test]
@@ -65,6 +67,42 @@ mod tests {
             }
         }
         assert!(declared > 40, "{declared}");
+    }
+
+    #[test]
+    fn the_codes_that_the_sdk_gives_are_those_that_the_host_takes_undeclared_and_each_is_explained() {
+        use std::collections::BTreeSet;
+        let known_to_host: BTreeSet<&str> = Code::OF_THE_SDK.into();
+        let readme = include_str!("../../../guest-sdk/README.md");
+        let (_, listed) = readme.split_once("## Codes that the SDK gives").unwrap();
+        let listed: BTreeSet<&str> = {
+            let quoted = listed.split("## ").next().unwrap().split('`').skip(1).step_by(2);
+            quoted.filter(|quoted| !quoted.contains(' ')).collect()
+        };
+        assert_eq!(listed, known_to_host);
+        for code in &known_to_host {
+            assert!(known().any(|explanation| explanation.code == *code), "{code} has no explanation");
+        }
+        // A fault's text begins with its code, and so does no other text of the SDK.
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/src");
+        let mut given = BTreeSet::new();
+        for file in
+            ["context", "fault", "nn", "payload", "sink", "tensor", "kernels/resample", "kernels/rescale"]
+        {
+            let source = std::fs::read_to_string(sources.join(file).with_extension("rs")).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap();
+            for text in source.split('"').skip(1) {
+                let code = text
+                    .split_once(": ")
+                    .map_or_else(|| text.strip_prefix("model-").and(Some(text)), |it| Some(it.0));
+                let is_word = |code: &&str| {
+                    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                };
+                given.extend(code.filter(is_word).map(ToOwned::to_owned));
+            }
+        }
+        let given: BTreeSet<&str> = given.iter().map(String::as_str).collect();
+        assert_eq!(given, known_to_host);
     }
 
     #[test]

@@ -15,12 +15,14 @@ use bytes::Bytes;
 use martello_bundle::manifest::{Backend, Model, ModelFormat, Placement, Strictness};
 use martello_bundle::onnx::ModelTensors;
 use martello_inference::{Execution, LibraryPolicy, ModelError, Tensor};
+use martello_telemetry::{Layout, printable};
 use martello_vocab::{ByteCount, Digest};
 use serde::Serialize;
 
 use crate::Output;
 use crate::output::exit;
 use crate::read::{Unreadable, read};
+use crate::refusal;
 use crate::run::DeviceArgs;
 use sandbox::{Answer, Failure};
 
@@ -61,6 +63,9 @@ pub(crate) struct InferArgs {
     /// How often to run, for timing.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: u32,
+    /// Time from start to end, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    wall: u64,
     /// Load any library of ONNX Runtime, whatever its digest: code that nobody vouches for runs with all your rights.
     #[arg(long)]
     dangerously_any_library: bool,
@@ -123,7 +128,7 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
     let bytes = match read(path, config.inference.largest_model) {
         Ok(bytes) => Bytes::from(bytes),
         Err(Unreadable::TooLarge { found, most }) => {
-            return fail(Failure::Model(ModelError::TooLarge { found, most }), out);
+            return fail(path, Failure::Model(ModelError::TooLarge { found, most }), out);
         }
         Err(error) => return Err(error).with_context(|| format!("reading model {}", path.display())),
     };
@@ -144,13 +149,13 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
         }
     };
     let digest = model.digest;
-    match sandbox::run(config, model, bytes, &inputs, args.repeat) {
+    match sandbox::run(config, model, bytes, &inputs, args.repeat, args.wall) {
         Ok(answer) => {
             let summary = write(&answer, folder, path, digest)?;
             out.result(|| sentence(&summary), &summary)?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(failure) => fail(failure, out),
+        Err(failure) => fail(path, failure, out),
     }
 }
 
@@ -208,6 +213,7 @@ fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Res
         labels: Vec::new(),
         calibration: None,
         threshold: None,
+        memory_bytes: None,
         licence: None,
         golden: Vec::new(),
     })
@@ -271,12 +277,14 @@ fn sentence(summary: &Summary) -> String {
     let Summary { runs, median_ms, least_ms, .. } = summary;
     text.push_str(&format!("{runs} run(s): median {median_ms:.3} ms, least {least_ms:.3} ms\n"));
     for OutputLine { name, dtype, shape, file } in &summary.outputs {
+        // A name that holds the end of a line must not make another one.
+        let name = printable(name, Layout::Line);
         text.push_str(&format!("{name}: {dtype} {shape:?} in {}\n", file.display()));
     }
     text
 }
 
-fn fail(failure: Failure, out: &Output) -> anyhow::Result<ExitCode> {
+fn fail(model: &Path, failure: Failure, out: &Output) -> anyhow::Result<ExitCode> {
     let (code, next) = match &failure {
         Failure::Other(_) => {
             let Failure::Other(error) = failure else { return Ok(ExitCode::from(exit::FAILURE)) };
@@ -284,6 +292,12 @@ fn fail(failure: Failure, out: &Output) -> anyhow::Result<ExitCode> {
         }
         Failure::Policy(_) => (REFUSED, "--allow-library with the library's digest, once you trust it"),
         Failure::Model(ModelError::TooLarge { .. }) => (REFUSED, "use a smaller model"),
+        Failure::Model(ModelError::Limit { .. }) => (REFUSED, refusal::RAISE_MODEL_LIMIT),
+        Failure::Model(ModelError::Crash { .. }) => (REFUSED, refusal::REPORT_MODEL),
+        Failure::Model(ModelError::Unbounded { .. } | ModelError::Texts { .. }) => {
+            (REFUSED, refusal::BOUND_MODEL)
+        }
+        Failure::Model(ModelError::Check { .. }) => (exit::FAILURE, refusal::TRY_OUT),
         Failure::Model(ModelError::UnsupportedOperator { .. }) => {
             (NOT_LOADED, "another --backend; `martello infer --capabilities` tells what each one has")
         }
@@ -293,13 +307,26 @@ fn fail(failure: Failure, out: &Output) -> anyhow::Result<ExitCode> {
         Failure::Model(_) => (NOT_LOADED, "another --backend"),
         Failure::Run(stopped) => {
             let limit = stopped.code.as_str().starts_with("guest-") && stopped.code.as_str() != "guest-trap";
+            let late = matches!(stopped.code.as_str(), "model-timeout" | "guest-deadline" | "guest-compute");
             let refused =
                 matches!(stopped.code.as_str(), "model-too-large" | "model-forbidden" | "limit" | "policy");
-            let code = if limit || refused { REFUSED } else { FAILED };
-            (code, "run the command with `--log debug` to see more")
+            let code = if limit || refused || late { REFUSED } else { FAILED };
+            let next = match stopped.code.as_str() {
+                _ if late => "--wall with more milliseconds",
+                "model-too-large" => "--model-memory with more MiB, if you trust whoever made the model",
+                _ => "run the command with `--log debug` to see more",
+            };
+            (code, next)
         }
     };
-    Ok(out.failure(code, &failure.to_string(), next))
+    let happened = match &failure {
+        Failure::Model(error) => match error.code() {
+            Some(code) => format!("{code}: model `{}`: {failure}", model.display()),
+            None => failure.to_string(),
+        },
+        _ => failure.to_string(),
+    };
+    Ok(out.failure(code, &happened, next))
 }
 
 fn pair(text: &str) -> Result<(String, PathBuf), String> {

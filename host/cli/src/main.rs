@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use martello_inference::{CHECK_COMMAND, answer_check};
 use martello_telemetry::{LogFilter, LogFormat, TelemetryConfig};
 
 pub(crate) use output::{Format, Output};
@@ -86,6 +87,10 @@ fn log_filter(text: &str) -> anyhow::Result<LogFilter> {
 }
 
 fn main() -> ExitCode {
+    // A model is tried out in a child of this program, which is nothing else.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == CHECK_COMMAND) {
+        return answer_check();
+    }
     let cli = Cli::parse();
     survive_file_limit();
     let output = Output { format: cli.format, quiet: cli.quiet };

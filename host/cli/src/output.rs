@@ -1,8 +1,12 @@
 //! How a command speaks: tables and sentences for people on a terminal, JSON for programs.
+//!
+//! INVARIANT: whatever people read goes through [`printable`]: names of a model's parts and of files come from outside, and
+//! a terminal obeys what stands in them (`names_that_steer_a_terminal_are_shown_as_escapes`).
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use martello_telemetry::{Layout, printable};
 use serde::Serialize;
 
 use crate::read::{Unreadable, next_after};
@@ -53,6 +57,7 @@ impl Output {
         match self.format {
             Format::Text => {
                 let text = text();
+                let text = printable(&text, Layout::Lines);
                 out.write_all(text.as_bytes())?;
                 if !text.ends_with('\n') && !text.is_empty() {
                     out.write_all(b"\n")?;
@@ -71,13 +76,14 @@ impl Output {
     pub(crate) fn note(&self, line: &str) {
         if !self.quiet {
             // Standard error may be closed; there is nobody to tell then.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
+            let _ = writeln!(std::io::stderr().lock(), "{}", printable(line, Layout::Lines));
         }
     }
 
     /// Ends a command that failed: one line of what happened, one of what to do.
     pub(crate) fn failure(&self, code: u8, happened: &str, next: &str) -> ExitCode {
         let mut err = std::io::stderr().lock();
+        let [happened, next] = [happened, next].map(|text| printable(text, Layout::Line));
         let _ = writeln!(err, "error: {happened}\n  try: {next}");
         ExitCode::from(code)
     }

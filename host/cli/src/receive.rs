@@ -104,6 +104,9 @@ impl ReceiveArgs {
         let spool = Spool::open_with_bypass(&state.join(SPOOL), limits, bypass).map_err(|error| {
             let next = match &error {
                 SpoolError::Busy { .. } => "end the other process, or give this one another --state",
+                SpoolError::Link { .. } => {
+                    "see who put the link there and remove it, or give another --state"
+                }
                 SpoolError::Unusable { .. } => "see free space and permissions of the state folder",
             };
             let happened = "opening the spool of received objects".to_owned();

@@ -16,6 +16,12 @@ const NO_STATE: &str = "see free space and permissions of the state folder, or c
 const FETCH_AGAIN: &str = "fetch the file again from where it was published; do not run it";
 const MEND_BUNDLE: &str = "mend the bundle's source, pack it and sign it again";
 
+/// What to do about a model that a limit refused. `martello infer` says the same.
+pub(crate) const RAISE_MODEL_LIMIT: &str = "--model-memory or --model-time with more, if you trust whoever made the model; `martello explain model-limit`";
+pub(crate) const REPORT_MODEL: &str = "do not use the model; report it with the file if you trust whoever made it; `martello explain model-crashes-host`";
+pub(crate) const BOUND_MODEL: &str = "export it with fixed shapes and without texts, or run it on ONNX Runtime (--onnxruntime); `martello explain model-unbounded`";
+pub(crate) const TRY_OUT: &str = "see how many processes and how much memory this user may have (`ulimit -u -v -d`), and run with --log debug";
+
 /// Ends a command whose device did not start.
 pub(crate) fn not_started(error: DeviceError, out: &Output) -> ExitCode {
     let (code, next) = of_device(&error);
@@ -25,7 +31,13 @@ pub(crate) fn not_started(error: DeviceError, out: &Output) -> ExitCode {
 /// Ends a command whose bundle verified and does not run here.
 pub(crate) fn not_activated(bundle: &Path, error: ActivationError, out: &Output) -> ExitCode {
     let (code, next) = of_bundle(&error);
-    let happened = format!("`{}` does not run here: {:#}", bundle.display(), anyhow::Error::from(error));
+    let limited = match &error {
+        ActivationError::Model { source, .. } => source.code(),
+        _ => None,
+    };
+    let code_words = limited.map(|limited| format!("{limited}: ")).unwrap_or_default();
+    let happened =
+        format!("`{}` does not run here: {code_words}{:#}", bundle.display(), anyhow::Error::from(error));
     out.failure(code, &happened, next)
 }
 
@@ -110,6 +122,10 @@ const fn of_native(error: &NativeError) -> Step {
 const fn of_model(error: &ModelError) -> Step {
     match error {
         ModelError::TooLarge { .. } => (exit::REFUSED, "use a bundle with smaller models"),
+        ModelError::Limit { .. } => (exit::REFUSED, RAISE_MODEL_LIMIT),
+        ModelError::Crash { .. } => (exit::REFUSED, REPORT_MODEL),
+        ModelError::Unbounded { .. } | ModelError::Texts { .. } => (exit::REFUSED, BOUND_MODEL),
+        ModelError::Check { .. } => (exit::FAILURE, TRY_OUT),
         ModelError::Disagreement { .. } => (
             exit::REFUSED,
             "run it on another backend (--onnxruntime), and report it to the bundle's publisher",

@@ -11,8 +11,8 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    ActivationError, Active, Device, DeviceConfig, FolderRun, Input, JournalError, MissingOutputs, Observer,
-    OutputFile, ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
+    ActivationError, Active, Device, DeviceConfig, FolderRun, Ignored, Input, JournalError, MissingOutputs,
+    Observer, OutputFile, ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
@@ -43,8 +43,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Go on with files that arrive later, until stopped. A file counts as written when its writer closes it; one that
-    /// is there at the start, when it was not changed for two seconds. Whoever writes more slowly puts files in place by
-    /// renaming them, or begins their names with a dot until then.
+    /// is there at the start or linked into place, when it was not changed for two seconds. Whoever writes more slowly puts
+    /// files in place by renaming them, or begins their names with a dot until then. A folder that is taken away is waited
+    /// for.
     #[arg(long)]
     watch: bool,
     /// Leave file names out of the report, also those of earlier runs.
@@ -82,6 +83,13 @@ pub(crate) struct DeviceArgs {
         value_delimiter = ','
     )]
     allow_libraries: Vec<martello_vocab::Digest>,
+    /// The most memory that loading a model or one run of it may take, and all models on ONNX Runtime together, in MiB.
+    /// Default: half of the machine's, at least 768 and at most 16384.
+    #[arg(long, value_name = "MIB", env = "MARTELLO_MODEL_MEMORY")]
+    model_memory: Option<NonZero<u64>>,
+    /// How long loading a model for the first time may take, its golden vectors included, in seconds. Default: 120.
+    #[arg(long, value_name = "SECONDS", env = "MARTELLO_MODEL_TIME", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    model_time: Option<u64>,
 }
 
 impl DeviceArgs {
@@ -90,7 +98,28 @@ impl DeviceArgs {
         let mut config = DeviceConfig::new(places::state(self.state.clone())?);
         config.inference.library.clone_from(&self.onnxruntime);
         config.inference.allowed_libraries.extend(self.allow_libraries.iter().copied());
+        if let Some(most) = self.model_memory {
+            config.inference.largest_memory = ByteCount::mebibytes(most.get());
+        }
+        if let Some(seconds) = self.model_time {
+            config.inference.check_deadline = std::time::Duration::from_secs(seconds);
+        }
         Ok(config)
+    }
+}
+
+/// What the input folder holds beside inputs, as its last scan found it.
+#[derive(Debug, Serialize)]
+struct IgnoredObject {
+    hidden: u64,
+    links: u64,
+    special: u64,
+    folders: u64,
+}
+
+impl From<Ignored> for IgnoredObject {
+    fn from(Ignored { hidden, links, special, folders }: Ignored) -> Self {
+        Self { hidden, links, special, folders }
     }
 }
 
@@ -103,6 +132,7 @@ struct SummaryObject {
     restored: u64,
     missing: u64,
     left: u64,
+    ignored: IgnoredObject,
     /// Originals that went to the bypass alone, because nothing worked the spool off.
     #[serde(skip_serializing_if = "is_none")]
     passed_by: u64,
@@ -315,6 +345,7 @@ impl Run<'_> {
             restored: summary.restored,
             missing: summary.missing,
             left: summary.left,
+            ignored: summary.ignored.into(),
             passed_by,
             deliveries,
             bundle,
@@ -353,6 +384,12 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
             "\n{missing} have lost outputs, which could not be made again: their inputs {why} or give something else now (--log info names them)"
         ));
     }
+    if summary.ignored.total() > 0 {
+        let Ignored { hidden, links, special, folders } = summary.ignored;
+        text.push_str(&format!(
+            "\nleft alone in the input folder: {hidden} hidden, {links} links, {special} special files, {folders} folders that nest too deep or cannot be read (--log debug names them)"
+        ));
+    }
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
     }
@@ -375,33 +412,29 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
 }
 
 /// What to do about a run that ended on an error.
-fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
+pub(crate) fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
     let mut happened = format!("running over `{}`", input.display());
+    let known = error.code().and_then(|code| explain::of(code.as_str()));
     let next = match &error {
+        _ if let Some(known) = known => {
+            happened = format!("{happened}: {}", known.code);
+            known.next
+        }
         RunError::OwnOutputs { .. } => "choose an --input that the run does not write into",
         RunError::Nested { .. } => "choose an --output that is not inside --input",
         RunError::Journal(JournalError::Busy { .. }) => {
             "wait until the other process has ended, or choose another --output"
-        }
-        RunError::Journal(JournalError::OtherFormat { .. }) => {
-            "run the version of martello that wrote the journal, or choose another --output"
-        }
-        RunError::Journal(refused)
-            if let Some(known) = refused.code().and_then(|code| explain::of(code.as_str())) =>
-        {
-            happened = format!("{happened}: {}", known.code);
-            known.next
         }
         RunError::HandOn { .. } => {
             "see why the destination takes nothing, and free space of the state folder, then run again"
         }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
-        | RunError::Journal(JournalError::Folder { .. })
+        | RunError::Journal(_)
         | RunError::Write { .. }
         | RunError::Settle { .. }
         | RunError::Report { .. } => "see free space and permissions of the output folder, then run again",
-        _ => return error.into(),
+        RunError::Worker => return error.into(),
     };
     anyhow::Error::from(error).context(Advice { happened, next: next.to_owned() })
 }

@@ -24,6 +24,10 @@ pub(crate) struct ServeArgs {
     /// How many connections are open at once.
     #[arg(long, value_name = "N", default_value_t = 256)]
     connections: usize,
+    /// How many of them one peer may have: an IPv4 address, or a /64 network of IPv6. Default: a quarter of them. Behind a
+    /// proxy all clients are one peer.
+    #[arg(long, value_name = "N")]
+    connections_of_peer: Option<usize>,
     /// How many requests are worked on at once.
     #[arg(long, value_name = "N", default_value_t = 128)]
     instances: u32,
@@ -65,6 +69,7 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
     };
     let config = HttpConfig {
         connections: args.connections,
+        connections_of_peer: args.connections_of_peer.unwrap_or(args.connections.div_ceil(4)),
         header_timeout: Duration::from_millis(args.header_timeout),
         request_bytes: ByteCount::mebibytes(args.request_body),
         ..HttpConfig::default()

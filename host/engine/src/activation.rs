@@ -113,7 +113,7 @@ impl Device {
         Ok(Self {
             site_key: Arc::new(SiteKey::open_or_make(&config.state.join("pseudonym.key"))?),
             runtime: Runtime::start(&config.runtime, NnExtension::Linked)?,
-            inference: Arc::new(Inference::new(&config.inference)?),
+            inference: Arc::new(crate::verdicts::inference(config)?),
         })
     }
 
@@ -167,7 +167,6 @@ impl Device {
     fn model(&self, bundle: &VerifiedBundle, model: &Model) -> Result<ActivatedModel, ActivationError> {
         let failed = |source| ActivationError::Model { model: model.name.clone(), source };
         let blob = bundle.model(&model.name)?;
-        let loaded: Arc<LoadedModel> = self.inference.load(&blob, model).map_err(failed)?;
         let mut cases = Vec::with_capacity(model.golden.len());
         for golden in &model.golden {
             let tensors = bundle.golden(golden)?;
@@ -176,6 +175,7 @@ impl Device {
             };
             cases.push(GoldenCase { golden, inputs: plain(tensors.inputs), outputs: plain(tensors.outputs) });
         }
+        let loaded: Arc<LoadedModel> = self.inference.load(&blob, model, &cases).map_err(failed)?;
         let evidence = self.inference.check_golden(&loaded, &blob, model, &cases).map_err(failed)?;
         tracing::info!(model = %model.name, vectors = evidence.vectors, alone = evidence.decided_alone.as_deref(), "golden vectors agree");
         Ok(ActivatedModel { name: model.name.clone(), loaded, golden: evidence })

@@ -8,6 +8,7 @@ use martello_bundle::manifest::{
     Asset, Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
 };
 use martello_bundle::{Draft, EphemeralModel, VerifiedBundle, ephemeral, ephemeral_of};
+use martello_inference::ModelCheck;
 use martello_vocab::{ByteCount, Digest, Limits};
 
 use super::*;
@@ -36,6 +37,7 @@ pub(crate) fn bundle() -> VerifiedBundle {
         labels: Vec::new(),
         calibration: None,
         threshold: None,
+        memory_bytes: None,
         licence: None,
         golden: Vec::new(),
     };
@@ -47,6 +49,8 @@ pub(crate) fn bundle() -> VerifiedBundle {
 fn device(state: &std::path::Path, largest_model: ByteCount) -> Device {
     let mut config = DeviceConfig::new(state.to_owned());
     config.inference.largest_model = largest_model;
+    // This program is no `martello` that tries models out; the model is known.
+    config.inference.check = ModelCheck::DangerouslyInThisProcess;
     Device::start(&config).unwrap()
 }
 

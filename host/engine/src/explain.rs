@@ -140,6 +140,36 @@ pub const ALL: &[Explanation] = &[
         "a run was refused: its output folder holds results, and the journal that knows of them is gone or empty",
         "put the folder .martello of that output folder back, or choose another --output; to begin anew there, move report.jsonl and the folders of outputs away",
     ),
+    host(
+        code::JOURNAL_DAMAGED,
+        "a run was refused: the journal of its output folder is damaged, or is no journal; outputs and report are as they were",
+        "check the disk, and put the folder .martello of that output folder back from a copy, or choose another --output; to begin anew there, move .martello, report.jsonl and the folders of outputs away",
+    ),
+    host(
+        code::JOURNAL_FORMAT,
+        "a run was refused: the journal of its output folder was written by a later version of martello",
+        "run the version of martello that wrote the journal, or choose another --output",
+    ),
+    host(
+        code::OUTPUT_LINK,
+        "a run was refused or ended: a symbolic link stands where it makes a folder or a file, and what it writes may identify a person",
+        "see who put the link there, and remove it; to keep results elsewhere, give that place as --output (or --state): these themselves may be links",
+    ),
+    host(
+        code::MODEL_LIMIT,
+        "a model was refused: loading it, or running its golden vectors, takes more than a model may",
+        "raise --model-memory or --model-time if you trust whoever made the model; else use another model or --backend",
+    ),
+    host(
+        code::MODEL_CRASHES_HOST,
+        "a model was refused: it ended the process that tries models out",
+        "do not use the model; report it with the file if you trust whoever made it",
+    ),
+    host(
+        code::MODEL_UNBOUNDED,
+        "a model was refused: how much memory a run takes depends on values of its tensors or on texts, and this backend has no bound for that",
+        "export the model with fixed shapes and without texts, or run it on ONNX Runtime (--onnxruntime), whose tensors are bounded",
+    ),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! their report lines. What is not in the journal did not happen and is done again.
 
 mod dispatch;
+mod earlier;
 mod feeder;
 mod input;
 mod reading;
@@ -20,13 +21,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
-use martello_ingest::{Folder, IngestError};
+use martello_ingest::{Folder, Ignored, IngestError};
 use martello_runtime::Pseudonyms;
+use martello_store::place::Link;
 use martello_store::{Binding, Journal, JournalError, Tally};
+use martello_vocab::{Code, code};
 use tokio::sync::mpsc;
 
 use crate::activation::Active;
-use crate::outputs::OutputFolder;
+use crate::outputs::Destination;
 use crate::report::{OutputFile, ReportLine};
 use dispatch::dispatch;
 use feeder::Feeder;
@@ -79,7 +82,8 @@ pub enum ReportMode {
 pub enum MissingOutputs {
     /// They are made again, where the input is still there.
     Restore,
-    /// They are left alone: something collects outputs.
+    /// They are left alone and not looked at: something collects outputs. What an earlier run found to be missing stays
+    /// written down, and is made again by the next run that restores.
     Leave,
 }
 
@@ -93,12 +97,14 @@ pub struct Summary {
     /// Inputs that were done before, and whose outputs this run made again because they were gone.
     pub restored: u64,
     /// Inputs that were done before, whose outputs are gone and were not made again: the input is gone too, the
-    /// pipeline did not give the same files, the device failed, or the run was stopped.
+    /// pipeline did not give the same files, the device failed, or the run was stopped. None where they are left alone.
     pub missing: u64,
     /// Those of `missing` at which the device failed in this run.
     pub failed_again: u64,
     /// Inputs that were found and not completed, or not looked at, because the run was stopped.
     pub left: u64,
+    /// What the last scan of the input folder left alone.
+    pub ignored: Ignored,
     /// All complete inputs of the output folder.
     pub all: Tally,
 }
@@ -147,6 +153,24 @@ pub enum RunError {
     Worker,
 }
 
+impl RunError {
+    /// The reason code of a run that is refused or ended for what its output folder holds.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Journal(error) => error.code(),
+            Self::Output { source, .. }
+            | Self::Write { source, .. }
+            | Self::Settle { source, .. }
+            | Self::Report { source, .. }
+                if Link::is_cause_of(source) =>
+            {
+                Some(Code::of(code::OUTPUT_LINK))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl FolderRun {
     /// Runs until everything is done or until `stop` says so.
     /// Wants a multi-threaded tokio runtime.
@@ -161,30 +185,31 @@ impl FolderRun {
     ) -> Result<Summary, RunError> {
         let folder = Folder::open(self.input.path())?;
         let in_output = |source| RunError::Output { path: self.output.clone(), source };
-        let output = OutputFolder::at(&self.output).map_err(in_output)?;
-        if output.path().starts_with(folder.path()) {
+        let destination = Destination::at(&self.output).map_err(in_output)?;
+        if destination.path().starts_with(folder.path()) {
             return Err(RunError::Nested {
                 input: folder.path().to_owned(),
-                output: output.path().to_owned(),
+                output: destination.path().to_owned(),
             });
         }
         let exports = || active.plan.exports.iter().map(|export| &export.folder);
-        if output.makes(folder.path(), exports()) {
+        if destination.makes(folder.path(), exports()) {
             return Err(RunError::OwnOutputs { input: folder.path().to_owned() });
         }
-        output.make().map_err(in_output)?;
+        let output = destination.make().map_err(in_output)?;
         // INVARIANT: nothing in the folder is touched before the journal is held: another process may be at work
         // there. Kept by `a_second_process_on_one_output_folder_is_refused_and_harms_nothing`.
         let remains = output.remains(exports()).map_err(in_output)?;
         let key_id = active.site_key.key_id();
-        let binding = Binding { bundle: active.bundle_digest, pseudonym_key: &key_id };
-        let journal = Arc::new(Journal::open(&output.memory(), &binding, remains)?);
+        let key_of = |name: &str, line: &str| restoring::key_of(&active.site_key, name, line);
+        let binding = Binding { bundle: active.bundle_digest, pseudonym_key: &key_id, key_of: &key_of };
+        let journal = Arc::new(Journal::open(output.memory(), &binding, remains)?);
         output.prepare(exports()).map_err(in_output)?;
-        restoring::review(&journal, output.path(), self.missing)?;
+        restoring::review(&journal, output.tree(), self.missing)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
         let scribe = Scribe::open(
             Arc::clone(&journal),
-            &output,
+            output.clone(),
             self.input.clone(),
             Arc::clone(&observer),
             self.report,
@@ -225,15 +250,19 @@ impl FolderRun {
         let scribed = join(scribe).await;
         // Where the scribe or the feeder fails, workers see only that a channel is closed.
         let written = scribed?;
-        let unsent = fed?;
+        let fed = fed?;
         let worked = worked?;
         Ok(Summary {
             this_run: written.completed,
             skipped: worked.skipped,
             restored: written.restored,
-            missing: journal.lost()?,
+            missing: match self.missing {
+                MissingOutputs::Restore => journal.lost()?,
+                MissingOutputs::Leave => 0,
+            },
             failed_again: worked.failed_again,
-            left: unsent + worked.left,
+            left: fed.left + worked.left,
+            ignored: fed.ignored,
             all: journal.tally()?,
         })
     }
@@ -245,5 +274,4 @@ async fn join<T: Send + 'static>(thread: JoinHandle<Result<T, RunError>>) -> Res
 }
 
 #[cfg(test)]
-#[path = "folder_run/tests.rs"]
 mod tests;

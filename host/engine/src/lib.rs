@@ -17,11 +17,13 @@ mod outputs;
 mod pass;
 mod report;
 mod site_key;
+mod verdicts;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
 pub use folder_run::{
     FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode,
 };
+pub use martello_ingest::Ignored;
 pub use martello_pipeline::PlanError;
 pub use martello_store::JournalError;
 pub use nn::{NnExtension, PassModel};
@@ -31,3 +33,4 @@ pub use report::{
     StageLine, Timings,
 };
 pub use site_key::{SiteKey, SiteKeyError};
+pub use verdicts::inference;

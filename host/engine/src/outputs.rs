@@ -1,15 +1,18 @@
 //! Where the outputs of a run stand, and how they get there.
+//!
+//! INVARIANT: nothing below the output folder is written or read through a symbolic link; `store::place` keeps it. The
+//! folder itself may be one.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
 use martello_bundle::manifest::Export;
 use martello_runtime::Payload;
 use martello_store::Remains;
-use martello_store::place::{self, Access, Staged, Writing};
+use martello_store::place::{Access, Staged, Tree, Writing};
 use martello_vocab::{Code, Digest, Hasher, Name};
 
 use crate::npy;
@@ -28,10 +31,18 @@ const NOTE: &str = "json";
 /// The folder in which a run remembers; for its owner alone.
 const MEMORY: &str = ".martello";
 
+/// The report.
+pub(crate) const REPORT: &str = "report.jsonl";
+
+/// Where the output folder of a run stands or will stand.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination(PathBuf);
+
 /// The output folder of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputFolder {
-    root: PathBuf,
+    tree: Tree,
+    memory: Tree,
 }
 
 /// Files of one input, written but not yet under their names.
@@ -43,8 +54,8 @@ pub(crate) struct Written {
     pub files: Vec<OutputFile>,
 }
 
-impl OutputFolder {
-    /// Where the folder stands or will stand. Nothing is made yet.
+impl Destination {
+    /// Where this path leads to. Nothing is made yet.
     ///
     /// # Errors
     /// A folder above it cannot be read.
@@ -68,32 +79,47 @@ impl OutputFolder {
                 name => root.push(name),
             }
         }
-        Ok(Self { root })
+        Ok(Self(root))
+    }
+
+    /// The path, without links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether a path lies in one of the folders that a run makes here, whose files would become inputs of their own.
+    pub(crate) fn makes<'a>(&self, path: &Path, mut exports: impl Iterator<Item = &'a Name>) -> bool {
+        let Ok(inside) = path.strip_prefix(&self.0) else { return false };
+        let Some(first) = inside.components().next() else { return false };
+        let first = first.as_os_str();
+        [QUARANTINE, MEMORY, FINDINGS].iter().any(|name| first == *name)
+            || exports.any(|name| first == name.as_str())
     }
 
     /// Makes the folder and the one in it in which a run remembers.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn make(&self) -> io::Result<()> {
-        place::folder(&self.root, Access::Shared)?;
-        place::folder(&self.memory(), Access::Owner)
+    pub(crate) fn make(&self) -> io::Result<OutputFolder> {
+        let tree = Tree::make(&self.0)?;
+        let memory = tree.folder(MEMORY, Access::Owner)?;
+        Ok(OutputFolder { tree, memory })
     }
+}
 
+impl OutputFolder {
     /// Makes the other folders, and takes away what an earlier run left half written. Whoever calls this holds the
     /// journal: half-written files of a run that goes on are not leftovers.
     ///
     /// # Errors
     /// The disk refuses.
     pub(crate) fn prepare<'a>(&self, exports: impl Iterator<Item = &'a Name>) -> io::Result<()> {
-        place::folder(&self.root.join(QUARANTINE), Access::Owner)?;
-        let mut folders = vec![self.root.clone(), self.root.join(QUARANTINE)];
+        self.tree.sweep()?;
+        self.tree.folder(QUARANTINE, Access::Owner)?.sweep()?;
         for shared in exports.map(Name::as_str).chain([FINDINGS]) {
-            let folder = self.root.join(shared);
-            place::folder(&folder, Access::Shared)?;
-            folders.push(folder);
+            self.tree.folder(shared, Access::Shared)?.sweep()?;
         }
-        folders.iter().try_for_each(|folder| place::sweep(folder))
+        Ok(())
     }
 
     /// What an earlier run left here. Nothing is changed.
@@ -101,18 +127,12 @@ impl OutputFolder {
     /// # Errors
     /// A folder cannot be read.
     pub(crate) fn remains<'a>(&self, exports: impl Iterator<Item = &'a Name>) -> io::Result<Remains> {
-        match fs::metadata(self.report()) {
-            Ok(report) if report.len() > 0 => return Ok(Remains::Report),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if self.tree.length(REPORT)?.is_some_and(|length| length > 0) {
+            return Ok(Remains::Report);
         }
         for folder in exports.map(Name::as_str).chain([FINDINGS, QUARANTINE]) {
-            let entries = match fs::read_dir(self.root.join(folder)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries?,
-            };
-            for entry in entries {
-                if is_of_an_input(&entry?.file_name()) {
+            for name in self.tree.names(folder)? {
+                if is_of_an_input(&name?) {
                     return Ok(Remains::Outputs);
                 }
             }
@@ -120,23 +140,14 @@ impl OutputFolder {
         Ok(Remains::Nothing)
     }
 
-    /// Whether a path lies in one of the folders that a run makes here, whose files would become inputs of their own.
-    pub(crate) fn makes<'a>(&self, path: &Path, mut exports: impl Iterator<Item = &'a Name>) -> bool {
-        let Ok(inside) = path.strip_prefix(&self.root) else { return false };
-        let Some(first) = inside.components().next() else { return false };
-        let first = first.as_os_str();
-        [QUARANTINE, MEMORY, FINDINGS].iter().any(|name| first == *name)
-            || exports.any(|name| first == name.as_str())
-    }
-
-    /// The folder itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.root
+    /// The folder with everything in it.
+    pub(crate) const fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// The folder in which a run remembers.
-    pub(crate) fn memory(&self) -> PathBuf {
-        self.root.join(MEMORY)
+    pub(crate) const fn memory(&self) -> &Tree {
+        &self.memory
     }
 
     /// Whether a file was put out by a port of the pipeline: neither findings nor what was refused.
@@ -145,9 +156,12 @@ impl OutputFolder {
         ![QUARANTINE, FINDINGS, MEMORY].contains(&folder)
     }
 
-    /// The report.
-    pub(crate) fn report(&self) -> PathBuf {
-        self.root.join("report.jsonl")
+    /// A file without a name, for the device's own copy of an input: identified data.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn unnamed(&self) -> io::Result<File> {
+        self.tree.unnamed(MEMORY)
     }
 
     /// Writes the outputs of a pass.
@@ -172,7 +186,7 @@ impl OutputFolder {
             };
             let relative = format!("{}/{name}", plan.folder);
             let mut bytes = output.payload.len();
-            let mut file = place::stage(&self.root.join(&relative), 0o640)?;
+            let mut file = self.tree.stage(&relative, 0o640)?;
             // Tensors get NumPy's header, so that type and shape are not lost with the attributes.
             let digest =
                 match npy::header_of(&output.payload).filter(|_| plan.extension.as_str() == npy::EXTENSION) {
@@ -215,7 +229,7 @@ impl OutputFolder {
         let mut written = Written { staged: Vec::new(), files: Vec::new() };
         if let Some((input, digest)) = input {
             let relative = format!("{QUARANTINE}/{id}.{COPY}");
-            let mut file = place::stage(&self.root.join(&relative), 0o600)?;
+            let mut file = self.tree.stage(&relative, 0o600)?;
             input.copy_to(&mut file)?;
             written.staged.push(file.written());
             written.files.push(OutputFile { path: relative, digest, bytes: input.len() });
@@ -234,13 +248,13 @@ impl OutputFolder {
         Ok(written)
     }
 
-    /// Takes an input out of quarantine, because it is tried again.
+    /// Takes an input out of quarantine, because it is tried again or another stands in its place.
     ///
     /// # Errors
     /// The disk refuses.
     pub(crate) fn take_out_of_quarantine(&self, id: &str) -> io::Result<()> {
         for extension in [COPY, NOTE] {
-            match fs::remove_file(self.root.join(format!("{QUARANTINE}/{id}.{extension}"))) {
+            match self.tree.remove(&format!("{QUARANTINE}/{id}.{extension}")) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -257,7 +271,7 @@ impl OutputFolder {
     ) -> io::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(value)?;
         bytes.push(b'\n');
-        let mut file = place::stage(&self.root.join(relative), mode)?;
+        let mut file = self.tree.stage(relative, mode)?;
         file.write_all(&bytes)?;
         written.staged.push(file.written());
         let (digest, bytes) = (Digest::of(&bytes), bytes.len() as u64);

@@ -41,6 +41,10 @@ pub struct ReportLine {
     pub refused_by: Option<Name>,
     /// Output files, relative to the output folder.
     pub outputs: Vec<OutputFile>,
+    /// Ids of other contents of the same file that stand in quarantine: they are out of date. A content that is the
+    /// beginning of this one, judged while it was being written, has no line any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<String>,
     /// The bundle's digest.
     pub bundle: Digest,
     /// The stages that ran, in order.
@@ -94,9 +98,10 @@ pub struct StageLine {
     /// Its remarks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Milliseconds in which guest code ran.
+    /// Milliseconds in which guest code itself ran, as the limit `compute_ms` counts them: the host's work and waits, a
+    /// model's runs among them, and waiting for a processor are left out.
     pub compute_ms: f64,
-    /// Milliseconds from call to end.
+    /// Milliseconds from call to end, everything included.
     pub wall_ms: f64,
     /// The most memory that it held, in bytes.
     pub memory_bytes: u64,
@@ -133,7 +138,7 @@ pub struct ModelLine {
     /// one that was chosen.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub golden_decided_alone: bool,
-    /// From the component's calls to the answers, in milliseconds.
+    /// From the component's calls to the answers, in milliseconds of wall time.
     pub ms: f64,
 }
 
@@ -152,7 +157,7 @@ pub struct ModelRun {
     pub failures: u64,
 }
 
-/// Where the time went, in milliseconds.
+/// Where the time went, in milliseconds of wall time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Timings {
     /// Reading and hashing the input.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{hmac, rand};
@@ -53,11 +53,18 @@ impl SiteKey {
     /// # Errors
     /// The file is of the wrong length, can be read by others, or the disk fails.
     pub fn open_or_make(path: &Path) -> Result<Self, SiteKeyError> {
-        match File::open(path) {
-            Ok(file) => Self::read(path, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
-            Err(source) => Err(SiteKeyError::Unreadable { path: path.to_owned(), source }),
+        match Self::open(path) {
+            Err(SiteKeyError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::make(path)
+            }
+            opened => opened,
         }
+    }
+
+    fn open(path: &Path) -> Result<Self, SiteKeyError> {
+        let file =
+            File::open(path).map_err(|source| SiteKeyError::Unreadable { path: path.to_owned(), source })?;
+        Self::read(path, file)
     }
 
     fn read(path: &Path, file: File) -> Result<Self, SiteKeyError> {
@@ -82,21 +89,20 @@ impl SiteKey {
         let mut bytes = [0_u8; KEY_BYTES];
         rand::fill(&mut bytes).map_err(|_unspecified| SiteKeyError::NoRandom)?;
         let write = || -> io::Result<()> {
-            // Another process may be making one at the same moment.
-            let temporary = path.with_extension(format!("new-{}", std::process::id()));
-            let mut file =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let folder = parent.unwrap_or(Path::new("."));
+            // Under a name that nobody can know before, for its owner alone.
+            let mut file = tempfile::Builder::new().prefix(".pseudonym-key-").tempfile_in(folder)?;
             file.write_all(&bytes)?;
-            file.sync_all()?;
-            // A hard link, unlike a rename, fails where another process made the key first.
-            let linked = std::fs::hard_link(&temporary, path);
-            std::fs::remove_file(&temporary)?;
-            linked?;
-            path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+            file.as_file().sync_all()?;
+            // Unlike a rename, this fails where another process made the key at the same moment, or a link stands there.
+            file.persist_noclobber(path).map_err(|error| error.error)?;
+            File::open(folder)?.sync_all()
         };
         match write() {
             Ok(()) => Ok(Self::of(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::open_or_make(path),
+            // Not tried without end: what stands there may be a link to nowhere.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::open(path),
             Err(source) => Err(SiteKeyError::Unwritable { path: path.to_owned(), source }),
         }
     }
@@ -230,6 +236,17 @@ mod tests {
         assert_eq!(SiteKey::open_or_make(&path).unwrap().key_id(), made.key_id());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(SiteKey::open_or_make(&path), Err(SiteKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn no_key_is_made_behind_a_link_to_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, behind) = (folder.path().join("pseudonym.key"), folder.path().join("behind"));
+        std::os::unix::fs::symlink(&behind, &path).unwrap();
+        let refused = SiteKey::open_or_make(&path);
+        assert!(matches!(refused, Err(SiteKeyError::Unreadable { .. })), "{refused:?}");
+        assert!(!behind.exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "half a key is left over");
     }
 
     #[test]

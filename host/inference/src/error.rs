@@ -1,8 +1,10 @@
 //! What can go wrong, by what a caller may do about it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use martello_vocab::{ByteCount, Digest};
+use martello_vocab::{ByteCount, Code, Digest, code};
+use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendKind;
 
@@ -22,8 +24,30 @@ pub enum InferenceError {
     Threads(#[source] std::io::Error),
 }
 
+/// A limit that a model passed while it was loaded, or while its golden vectors ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelLimit {
+    /// The memory that it may take.
+    Memory(ByteCount),
+    /// The time that it may compute.
+    Compute(Duration),
+    /// The time that it may take from start to end.
+    Wall(Duration),
+}
+
+impl std::fmt::Display for ModelLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory(most) => write!(f, "{most} of memory"),
+            Self::Compute(most) => write!(f, "{most:?} of computing"),
+            Self::Wall(most) => write!(f, "{most:?} from start to end"),
+        }
+    }
+}
+
 /// A model is refused. It does not run.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum ModelError {
     /// The file is too large.
     #[error("loading a model: it has {found}, at most {most} are taken")]
@@ -67,7 +91,7 @@ pub enum ModelError {
     #[error("loading a model: {port} `{name}` has element type {element}: {reason}")]
     ElementType {
         /// `input` or `output`.
-        port: &'static str,
+        port: Box<str>,
         /// The tensor.
         name: String,
         /// Its element type.
@@ -107,9 +131,49 @@ pub enum ModelError {
         /// The output.
         output: String,
         /// The greatest absolute difference.
+        #[serde(with = "bits")]
         absolute: f64,
         /// The greatest difference relative to the expected value.
+        #[serde(with = "bits")]
         relative: f64,
+    },
+    /// It takes more than a model may.
+    #[error("loading a model: backend {backend} takes more than {limit} for it")]
+    Limit {
+        /// The backend.
+        backend: BackendKind,
+        /// What it may take.
+        limit: ModelLimit,
+    },
+    /// The process that tried it out ended in a way that no model may end a host.
+    #[error("loading a model: backend {backend} ends the process that tries it out ({how})")]
+    Crash {
+        /// The backend.
+        backend: BackendKind,
+        /// How it ended.
+        how: String,
+    },
+    /// How large a tensor gets depends on the values of others, and the backend has no bound for that.
+    #[error(
+        "loading a model: how much backend {backend} takes for operator {operator} depends on values of tensors"
+    )]
+    Unbounded {
+        /// The backend.
+        backend: BackendKind,
+        /// The operator.
+        operator: String,
+    },
+    /// It makes or holds texts, whose memory no backend counts.
+    #[error("loading a model: {what} makes or holds texts, and nothing bounds their memory")]
+    Texts {
+        /// What does.
+        what: String,
+    },
+    /// It cannot be tried out.
+    #[error("trying a model out in a process of its own: {detail}")]
+    Check {
+        /// Why not.
+        detail: String,
     },
     /// The digest is not that of the manifest.
     #[error("loading a model: the manifest names {expected}, this is {found}")]
@@ -119,6 +183,18 @@ pub enum ModelError {
         /// The blob's.
         found: Digest,
     },
+}
+
+impl ModelError {
+    /// The stable code of a refusal that is a limit's, for `martello explain`.
+    pub const fn code(&self) -> Option<Code> {
+        match self {
+            Self::TooLarge { .. } | Self::Limit { .. } => Some(Code::of(code::MODEL_LIMIT)),
+            Self::Crash { .. } => Some(Code::of(code::MODEL_CRASHES_HOST)),
+            Self::Unbounded { .. } | Self::Texts { .. } => Some(Code::of(code::MODEL_UNBOUNDED)),
+            _ => None,
+        }
+    }
 }
 
 /// A run gave no result. The texts are stable; a backend's own words stand in the local log.
@@ -148,4 +224,18 @@ pub enum RunError {
         /// The panic's message.
         detail: String,
     },
+}
+
+/// A number as its bits (IEEE 754): JSON has none that is not finite.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    pub(super) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(number.to_bits())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
 }

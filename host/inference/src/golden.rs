@@ -69,13 +69,41 @@ impl Inference {
         model: &Model,
         cases: &[GoldenCase<'_>],
     ) -> Result<GoldenEvidence, ModelError> {
+        let mut evidence = self.golden_of_chosen(loaded, model, cases)?;
+        self.golden_of_builtin(loaded, bytes, model, cases, &mut evidence)?;
+        Ok(evidence)
+    }
+
+    /// Runs the vectors through the model as it is loaded.
+    pub(crate) fn golden_of_chosen(
+        &self,
+        loaded: &LoadedModel,
+        model: &Model,
+        cases: &[GoldenCase<'_>],
+    ) -> Result<GoldenEvidence, ModelError> {
         let mut evidence = GoldenEvidence { vectors: cases.len(), runs: Vec::new(), decided_alone: None };
-        if cases.is_empty() {
-            return Ok(evidence);
+        if !cases.is_empty() {
+            evidence.runs.push(run_all(loaded, model, cases)?);
         }
-        evidence.runs.push(run_all(loaded, model, cases)?);
-        if loaded.execution().backend == BackendKind::Tract {
-            return Ok(evidence);
+        Ok(evidence)
+    }
+
+    /// Asks the built-in backend for a second opinion, where the model runs on another one.
+    pub(crate) fn golden_of_builtin(
+        &self,
+        loaded: &LoadedModel,
+        bytes: &Bytes,
+        model: &Model,
+        cases: &[GoldenCase<'_>],
+        evidence: &mut GoldenEvidence,
+    ) -> Result<(), ModelError> {
+        if cases.is_empty() || loaded.execution().backend == BackendKind::Tract {
+            return Ok(());
+        }
+        if let Some(reason) = loaded.without_builtin() {
+            tracing::warn!(model = %model.name, reason, "the golden outputs decide alone");
+            evidence.decided_alone = Some(reason.to_owned());
+            return Ok(());
         }
         let placement = Placement {
             backend: Backend::Builtin,
@@ -90,7 +118,7 @@ impl Inference {
                 evidence.decided_alone = Some(error.to_string());
             }
         }
-        Ok(evidence)
+        Ok(())
     }
 }
 

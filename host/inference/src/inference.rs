@@ -1,6 +1,9 @@
 //! The backends of this device, and which of them a model gets.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use martello_bundle::manifest::{self, Model, Strictness};
@@ -8,8 +11,10 @@ use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Digest};
 
 use crate::backend::{Backend, BackendKind, Execution, Graph, Wanted};
+use crate::check::{Keep, Verdict};
 use crate::config::InferenceConfig;
 use crate::error::{InferenceError, ModelError};
+use crate::golden::GoldenCase;
 use crate::model::{LoadedModel, check_named, check_schema};
 use crate::workers::Workers;
 
@@ -18,6 +23,9 @@ pub struct Inference {
     pub(crate) config: InferenceConfig,
     pub(crate) workers: Arc<Workers>,
     pub(crate) accelerated: Accelerated,
+    /// Models that went through where they were tried out, by all that this depends on.
+    pub(crate) cleared: Mutex<BTreeMap<Digest, Verdict>>,
+    pub(crate) checking: Mutex<()>,
 }
 
 /// ONNX Runtime, or why it is not there.
@@ -35,7 +43,13 @@ impl Inference {
     /// [`InferenceError`]: threads, or a library that was asked for by name.
     pub fn new(config: &InferenceConfig) -> Result<Self, InferenceError> {
         let workers = Workers::start(config.workers, config.queue).map_err(InferenceError::Threads)?;
-        Ok(Self { accelerated: accelerated(config)?, workers: Arc::new(workers), config: config.clone() })
+        Ok(Self {
+            accelerated: accelerated(config)?,
+            workers: Arc::new(workers),
+            config: config.clone(),
+            cleared: Mutex::default(),
+            checking: Mutex::default(),
+        })
     }
 
     /// Whether this device has the backend, or why not.
@@ -55,20 +69,41 @@ impl Inference {
         if found > most { Err(ModelError::TooLarge { found, most }) } else { Ok(()) }
     }
 
-    /// Loads a model as its manifest entry places it, and compares the entry with the model's real tensors. This
-    /// blocks: for seconds where the model is large.
+    /// Loads a model as its manifest entry places it, and compares the entry with the model's real tensors. Before that it
+    /// is tried out with its golden vectors in a process of its own, unless it is known to go through. This blocks: for
+    /// seconds where the model is large.
     ///
     /// # Errors
     /// Why the model is refused.
-    pub fn load(&self, blob: &Trusted<Blob>, model: &Model) -> Result<Arc<LoadedModel>, ModelError> {
-        if *blob.digest() != model.digest {
-            return Err(ModelError::WrongDigest { expected: model.digest, found: *blob.digest() });
+    pub fn load(
+        &self,
+        blob: &Trusted<Blob>,
+        model: &Model,
+        cases: &[GoldenCase<'_>],
+    ) -> Result<Arc<LoadedModel>, ModelError> {
+        let (bytes, found) = (blob.bytes(), *blob.digest());
+        if found != model.digest {
+            return Err(ModelError::WrongDigest { expected: model.digest, found });
         }
-        let loaded = self.load_bytes(blob.bytes(), *blob.digest(), model)?;
-        Ok(Arc::new(loaded))
+        self.admit_size(ByteCount(bytes.len() as u64))?;
+        let verdict = self.clear(bytes, model, cases, Duration::MAX, Keep::OnDevice)?;
+        Ok(Arc::new(self.load_bytes(bytes, found, model)?.with_verdict(verdict.without_builtin)))
     }
 
-    /// Loads bytes that nobody signed, as an instance may be permitted to ask for.
+    /// Loads bytes that nobody signed, as an instance may be permitted to ask for, when it has so much time left.
+    pub(crate) fn load_guest_model(
+        &self,
+        bytes: &Bytes,
+        model: &Model,
+        within: Duration,
+    ) -> Result<LoadedModel, ModelError> {
+        self.admit_size(ByteCount(bytes.len() as u64))?;
+        // The verdict is of no use to another process: whoever sends a request chooses the model.
+        self.clear(bytes, model, &[], within, Keep::Here)?;
+        self.load_bytes(bytes, model.digest, model)
+    }
+
+    /// Loads bytes into this process, whatever comes of it.
     pub(crate) fn load_bytes(
         &self,
         bytes: &Bytes,
@@ -76,6 +111,11 @@ impl Inference {
         model: &Model,
     ) -> Result<LoadedModel, ModelError> {
         self.admit_size(ByteCount(bytes.len() as u64))?;
+        match martello_bundle::onnx::texts(bytes) {
+            Ok(Some(what)) => return Err(ModelError::Texts { what }),
+            Ok(None) => {}
+            Err(error) => return Err(ModelError::Malformed { detail: error.to_string() }),
+        }
         let graph = self.place(bytes, model)?;
         check_named(graph.interface())?;
         check_schema(model, graph.interface())?;
@@ -96,6 +136,7 @@ impl Inference {
             strictness: model.placement.strictness,
             threads: self.config.threads,
             inputs: &model.inputs,
+            memory: self.config.memory_of(model),
         };
         check_device(wanted.device)?;
         let load = |backend: BackendKind, wanted: &Wanted<'_>| match self.backend(backend) {
@@ -113,6 +154,32 @@ impl Inference {
                 }
                 Err(_) => load(BackendKind::Tract, &wanted),
             },
+        }
+    }
+
+    /// The backend that a model will be handed to; none where it is refused before.
+    pub(crate) fn chosen(&self, model: &Model) -> Option<BackendKind> {
+        let kind = match model.placement.backend {
+            manifest::Backend::Builtin => BackendKind::Tract,
+            manifest::Backend::Onnxruntime => BackendKind::Onnxruntime,
+            manifest::Backend::Auto if self.backend(BackendKind::Onnxruntime).is_ok() => {
+                BackendKind::Onnxruntime
+            }
+            manifest::Backend::Auto => BackendKind::Tract,
+        };
+        let device = model.placement.device.as_str();
+        check_device(device).ok()?;
+        let required = device != "cpu" && model.placement.strictness == Strictness::Require;
+        let there = self.backend(kind).is_ok() && !(required && kind == BackendKind::Tract);
+        there.then_some(kind)
+    }
+
+    /// The library of ONNX Runtime in this process, with its digest.
+    pub(crate) fn library(&self) -> Option<(PathBuf, Digest)> {
+        match &self.accelerated {
+            #[cfg(feature = "onnxruntime")]
+            Accelerated::There(runtime) => Some((runtime.path().to_owned(), *runtime.digest())),
+            Accelerated::Missing(_) => None,
         }
     }
 

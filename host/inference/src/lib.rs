@@ -18,6 +18,7 @@
 
 mod backend;
 mod capabilities;
+mod check;
 mod config;
 mod error;
 mod golden;
@@ -30,8 +31,9 @@ mod workers;
 
 pub use backend::{BackendKind, Element, Execution, Interface, Port};
 pub use capabilities::{Capability, Verdict};
+pub use check::{CHECK_COMMAND, ModelCheck, Verdicts, answer_check};
 pub use config::{InferenceConfig, LibraryPolicy, Provider};
-pub use error::{InferenceError, ModelError, RunError};
+pub use error::{InferenceError, ModelError, ModelLimit, RunError};
 pub use golden::{GoldenCase, GoldenEvidence, GoldenRun};
 pub use host::{NnState, Ran, Record, add_to_linker};
 pub use inference::Inference;

@@ -24,6 +24,7 @@ pub struct LoadedModel {
     pub(crate) core: Arc<Core>,
     workers: Arc<Workers>,
     longest_run: Duration,
+    without_builtin: Option<String>,
 }
 
 /// What workers need of a model.
@@ -61,7 +62,17 @@ impl LoadedModel {
         let idle = Idle { sessions: vec![first], room: sessions.saturating_sub(1) };
         let sessions = Sessions { idle: Mutex::new(idle), returned: Condvar::new() };
         let core = Core { graph, digest, sessions, expected: AtomicU64::new(0) };
-        Ok(Self { core: Arc::new(core), workers, longest_run })
+        Ok(Self { core: Arc::new(core), workers, longest_run, without_builtin: None })
+    }
+
+    /// The same model, whose golden vectors the built-in backend must not run, for this reason.
+    pub(crate) fn with_verdict(self, without_builtin: Option<String>) -> Self {
+        Self { without_builtin, ..self }
+    }
+
+    /// Why the built-in backend must not run its golden vectors.
+    pub(crate) fn without_builtin(&self) -> Option<&str> {
+        self.without_builtin.as_deref()
     }
 
     /// What it takes and gives.
@@ -80,13 +91,16 @@ impl LoadedModel {
     }
 
     /// Runs the model on this thread, with no guest and no queue: what a native program would do. Tensors are named
-    /// as ONNX names them and may come in any order.
+    /// as ONNX names them and may come in any order. It ends as every run does when it has taken the most that one may.
     ///
     /// # Errors
     /// [`RunError`].
     pub fn run_native(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, RunError> {
         let inputs = self.ordered(inputs)?;
-        self.core.run(&inputs, &Stop::default()).map(|outputs| self.labelled(outputs))
+        let now = Instant::now();
+        let deadline = now.checked_add(self.longest_run).unwrap_or(now);
+        let outputs = self.workers.run_here(deadline, |stop| self.core.run(&inputs, stop))?;
+        Ok(self.labelled(outputs))
     }
 
     /// Runs the model for a guest, here where it is cheap and on an inference thread otherwise.
@@ -265,7 +279,7 @@ pub(crate) fn check_named(interface: &Interface) -> Result<(), ModelError> {
     for (side, Port { name, element, .. }) in inputs.chain(outputs) {
         if let Element::Foreign(element) = element {
             return Err(ModelError::ElementType {
-                port: side,
+                port: side.into(),
                 name: name.clone(),
                 element: element.clone(),
                 reason: "wasi:nn cannot name it".to_owned(),

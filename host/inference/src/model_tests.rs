@@ -10,7 +10,7 @@ use crate::backend::{BackendKind, Element};
 use crate::error::ModelError;
 use crate::golden::GoldenCase;
 use crate::testing::{accelerated, builtin, config, entry, file, floats, load};
-use crate::{Inference, InferenceConfig, Tensor};
+use crate::{Inference, InferenceConfig, LibraryPolicy, Tensor};
 
 /// Numbers that look random and are the same each time.
 fn noise(count: usize) -> Vec<f32> {
@@ -285,6 +285,76 @@ fn tensors_may_come_in_any_order() {
     let right = ("right".to_owned(), floats(&[2], &[1.0, 2.0]));
     let outputs = model.run_native(vec![right, left]).unwrap();
     assert_eq!(outputs[0].1.values::<f32>().as_ref(), [4.0, 5.0]);
+}
+
+#[test]
+fn a_run_that_would_take_more_than_it_may_is_refused_before_it_begins() {
+    let inference =
+        Inference::new(&InferenceConfig { largest_memory: ByteCount::mebibytes(768), ..config() });
+    let model = load(&inference.unwrap(), "enlarges", Backend::Builtin).unwrap();
+    let side = |side: u32| {
+        let bytes = vec![0; side as usize * side as usize * 4];
+        let image = Tensor::new(ElementType::F32, vec![1, 1, side, side], bytes.into()).unwrap();
+        model.run_native(vec![("x".to_owned(), image)])
+    };
+    // 64 times as high and as wide: 16 MiB of floats go, 4 GiB do not, and 2^64 are no less.
+    assert!(side(32).is_ok());
+    assert_eq!(side(512).unwrap_err(), crate::RunError::TooLarge);
+    assert!(side(32).is_ok());
+}
+
+#[test]
+fn a_model_whose_memory_depends_on_values_or_texts_is_refused_with_the_operator() {
+    for (name, culprit) in [("ranges", "Range"), ("multiplies", "MultiBroadcastTo")] {
+        let refused = load(&builtin(), name, Backend::Builtin).unwrap_err();
+        let ModelError::Unbounded { backend: BackendKind::Tract, operator } = &refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(operator, culprit);
+        assert_eq!(refused.code().unwrap().as_str(), "model-unbounded");
+    }
+    // As many results as there are elements, at most: that is a bound.
+    let finds = load(&builtin(), "finds", Backend::Builtin).unwrap();
+    let outputs = finds.run_native(vec![("x".to_owned(), floats(&[2, 3], &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]))]);
+    assert_eq!(outputs.unwrap()[0].1.values::<i64>().as_ref(), [0, 1, 1, 2]);
+    let mut choices = vec![(builtin(), Backend::Builtin)];
+    choices.extend(accelerated().map(|inference| (inference, Backend::Onnxruntime)));
+    for (inference, backend) in choices {
+        let refused = load(&inference, "strings", backend).unwrap_err();
+        assert!(matches!(&refused, ModelError::Texts { what } if what == "a weight"), "{refused}");
+    }
+}
+
+#[test]
+fn onnx_runtime_stops_at_the_end_of_its_arena_and_goes_on_with_the_next_run() {
+    let Some(_) = accelerated() else { return };
+    let mut small = config();
+    small.library = std::env::var_os("MARTELLO_ONNXRUNTIME").map(Into::into);
+    small.library_policy = LibraryPolicy::DangerouslyAnyLibrary;
+    // The library is loaded once in a process, with the most of the first configuration: half of this machine's memory.
+    let inference = Inference::new(&small).unwrap();
+    let model = load(&inference, "expands", Backend::Onnxruntime).unwrap();
+    let expanded = |count: i64| {
+        let shape = Tensor::copied(ElementType::I64, vec![1], &count.to_le_bytes()).unwrap();
+        model.run_native(vec![("x".to_owned(), floats(&[1], &[1.0])), ("shape".to_owned(), shape)])
+    };
+    assert_eq!(expanded(4).unwrap()[0].1.values::<f32>().as_ref(), [4.0]);
+    assert_eq!(expanded(1 << 40).unwrap_err(), crate::RunError::TooLarge);
+    assert_eq!(expanded(5).unwrap()[0].1.values::<f32>().as_ref(), [5.0]);
+}
+
+#[test]
+fn a_loop_without_end_is_stopped_at_the_most_that_a_run_may_take() {
+    let Some(_) = accelerated() else { return };
+    let mut impatient = config();
+    impatient.library = std::env::var_os("MARTELLO_ONNXRUNTIME").map(Into::into);
+    impatient.library_policy = LibraryPolicy::DangerouslyAnyLibrary;
+    impatient.longest_run = std::time::Duration::from_millis(300);
+    let model = load(&Inference::new(&impatient).unwrap(), "endless", Backend::Onnxruntime).unwrap();
+    let begun = std::time::Instant::now();
+    let ran = model.run_native(vec![("x".to_owned(), floats(&[2, 3], &[0.0; 6]))]);
+    assert_eq!(ran.unwrap_err(), crate::RunError::Timeout);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -3,13 +3,19 @@
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::backend::Stop;
 use crate::error::RunError;
 use crate::tensor::Tensor;
+
+/// How long the end waits for runs that were asked to stop: an operator cannot be stopped in the middle.
+const LAST_RUNS: Duration = Duration::from_secs(10);
+
+/// How often is looked whether they have ended.
+const POLL: Duration = Duration::from_millis(1);
 
 /// What a run gives.
 pub(crate) type Answer = Result<Vec<Tensor>, RunError>;
@@ -203,10 +209,19 @@ impl Drop for Workers {
         self.shared.lock().closed = true;
         self.shared.filled.notify_all();
         self.shared.watched.notify_all();
+        let patience = Instant::now().checked_add(LAST_RUNS);
         for thread in self.threads.drain(..) {
-            if thread.thread().id() != std::thread::current().id() {
+            if thread.thread().id() == std::thread::current().id() {
+                continue;
+            }
+            while !thread.is_finished() && patience.is_some_and(|patience| Instant::now() < patience) {
+                std::thread::sleep(POLL);
+            }
+            if thread.is_finished() {
                 // A worker catches the panics of what it runs; there is nothing to learn from its end.
                 let _ = thread.join();
+            } else {
+                tracing::warn!("a model run does not end; its thread is left to the end of the process");
             }
         }
     }
@@ -220,8 +235,6 @@ impl std::fmt::Debug for Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tracing::Instrument;
 
     use super::*;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Makes the folder, and those above it where they are missing, for its owner alone, durably: each new name is synced in
 /// its parent, so that no file that is durable in the folder loses its way in a power cut.
@@ -32,7 +32,10 @@ fn sync_parent(folder: &Path) -> io::Result<()> {
 
 /// Opens a file and locks it for this process; none where another one holds it.
 pub(crate) fn held(path: &Path) -> io::Result<Option<File>> {
-    let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let mut lock = File::options();
+    lock.write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
+    let lock = lock.open(path)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         locked => locked.map(|()| Some(lock)).map_err(io::Error::from),

@@ -45,6 +45,43 @@ impl fmt::Debug for Found {
     }
 }
 
+/// What a scan left alone, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ignored {
+    /// Files and folders whose names begin with a dot.
+    pub hidden: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Pipes, sockets and devices.
+    pub special: u64,
+    /// Folders that nest too deep or cannot be read.
+    pub folders: u64,
+}
+
+impl Ignored {
+    /// How many there are of all kinds.
+    pub const fn total(&self) -> u64 {
+        self.hidden.saturating_add(self.links).saturating_add(self.special).saturating_add(self.folders)
+    }
+
+    /// Writes to the log how many there are, where there are any.
+    pub fn warn(&self) {
+        let Self { hidden, links, special, folders } = self;
+        if self.total() > 0 {
+            tracing::warn!(hidden, links, special, folders, "a part of the input folder is left alone");
+        }
+    }
+}
+
+/// Inputs that a scan finds, and what it leaves alone.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// The inputs, in the order of their names.
+    pub found: Vec<Found>,
+    /// What is none.
+    pub ignored: Ignored,
+}
+
 /// What is to be done with a folder that is come upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visit {
@@ -83,33 +120,42 @@ impl Folder {
         &self.root
     }
 
-    /// Every input in the folder, in the order of their names. Sub-folders that cannot be read are logged and left
-    /// out: one bad folder does not stop its neighbours.
+    /// Every input in the folder, in the order of their names.
     ///
     /// # Errors
     /// The folder itself cannot be read.
     pub fn scan(&self) -> Result<Vec<Found>, IngestError> {
-        fs::read_dir(&self.root)
-            .map_err(|source| IngestError::Unreadable { path: self.root.clone(), source })?;
-        let mut found = Vec::new();
-        self.descend(&self.root, &mut found, &mut |_| Visit::Whole);
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        Ok(self.survey()?.found)
     }
 
-    /// Collects inputs in and under `folder`, which is the root or lies in it, into `found`. `visit` is asked about each
-    /// folder before it is listed.
+    /// Every input in the folder, and how much is left alone: links are not followed, and one folder that cannot be read
+    /// does not stop its neighbours. Which they are is logged at level debug, for their paths may name patients.
+    ///
+    /// # Errors
+    /// The folder itself cannot be read.
+    pub fn survey(&self) -> Result<Scanned, IngestError> {
+        fs::read_dir(&self.root)
+            .map_err(|source| IngestError::Unreadable { path: self.root.clone(), source })?;
+        let mut scanned = Scanned::default();
+        self.descend(&self.root, &mut scanned, &mut |_| Visit::Whole);
+        scanned.found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(scanned)
+    }
+
+    /// Collects what is in and under `folder`, which is the root or lies in it, into `scanned`. `visit` is asked about
+    /// each folder before it is listed.
     pub(crate) fn descend(
         &self,
         folder: &Path,
-        found: &mut Vec<Found>,
+        scanned: &mut Scanned,
         visit: &mut dyn FnMut(&Path) -> Visit,
     ) {
         // Counted from the root wherever this begins, so that folders which come one by one go no deeper than a tree
         // that was there at the start.
         let depth = folder.strip_prefix(&self.root).map_or(usize::MAX, |below| below.components().count());
         if depth > DEEPEST {
-            tracing::warn!(depth, "a folder nests too deep and is left alone");
+            scanned.ignored.folders += 1;
+            tracing::debug!(path = %folder.display(), depth, "a folder nests too deep and is left alone");
             return;
         }
         let visit_this = visit(folder);
@@ -119,26 +165,32 @@ impl Folder {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) => {
-                // The path may name a patient: not at a level that is kept.
-                tracing::warn!(%error, "a folder of inputs cannot be read and is left out");
-                tracing::debug!(path = %folder.display(), "this is the folder");
+                scanned.ignored.folders += 1;
+                tracing::debug!(path = %folder.display(), %error, "a folder cannot be read and is left alone");
                 return;
             }
         };
         for entry in entries.flatten() {
             let Ok(kind) = entry.file_type() else { continue };
             let path = entry.path();
-            if is_hidden(&path) {
+            let Scanned { found, ignored } = scanned;
+            let left_alone = if is_hidden(&path) {
+                &mut ignored.hidden
+            } else if kind.is_dir() {
+                self.descend(&path, scanned, visit);
                 continue;
-            }
-            if kind.is_dir() {
-                self.descend(&path, found, visit);
-            } else if visit_this == Visit::Whole
-                && kind.is_file()
-                && let Some(input) = self.look_at(&path)
-            {
-                found.push(input);
-            }
+            } else if kind.is_file() {
+                if visit_this == Visit::Whole {
+                    found.extend(self.look_at(&path));
+                }
+                continue;
+            } else if kind.is_symlink() {
+                &mut ignored.links
+            } else {
+                &mut ignored.special
+            };
+            *left_alone += 1;
+            tracing::debug!(path = %path.display(), "this is left alone");
         }
     }
 
@@ -221,17 +273,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scan_finds_files_at_any_depth_and_leaves_links_and_hidden_files_alone() {
+    fn a_scan_finds_files_at_any_depth_and_counts_what_it_leaves_alone() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("b/c")).unwrap();
+        fs::create_dir_all(root.path().join("b/.hidden/of-which-nothing-counts")).unwrap();
+        fs::create_dir_all(root.path().join(["deep"; DEEPEST + 1].join("/")).join("too")).unwrap();
         fs::write(root.path().join("b/c/deep.dcm"), "1").unwrap();
         fs::write(root.path().join("a.dcm"), "22").unwrap();
         fs::write(root.path().join(".hidden"), "3").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("link.dcm")).unwrap();
         std::os::unix::fs::symlink("/etc", root.path().join("folder")).unwrap();
-        let found = Folder::open(root.path()).unwrap().scan().unwrap();
-        let names: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.length)).collect();
+        let pipe = root.path().join("b/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let scanned = Folder::open(root.path()).unwrap().survey().unwrap();
+        let names: Vec<_> = scanned.found.iter().map(|f| (f.name.as_str(), f.length)).collect();
         assert_eq!(names, [("a.dcm", 2), ("b/c/deep.dcm", 1)]);
+        assert_eq!(scanned.ignored, Ignored { hidden: 2, links: 2, special: 1, folders: 1 });
+        assert_eq!(scanned.ignored.total(), 6);
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl QueueLimits {
 pub enum QueueError {
     #[error("another process delivers from the queue `{path}`")]
     Busy { path: PathBuf },
+    #[error("a link stands in the place of the queue `{path}`")]
+    Link { path: PathBuf },
     #[error("preparing the queue `{path}`")]
     Unusable { path: PathBuf, source: io::Error },
 }
@@ -185,6 +187,12 @@ impl Queue {
         let unusable = |source| QueueError::Unusable { path: root.to_owned(), source };
         make(root).map_err(unusable)?;
         make(&root.join(KEPT)).map_err(unusable)?;
+        // Originals are identified data: where a link stands in the folder's place, they would land elsewhere.
+        for folder in [root, &root.join(KEPT)] {
+            if fs::symlink_metadata(folder).map_err(unusable)?.is_symlink() {
+                return Err(QueueError::Link { path: folder.to_owned() });
+            }
+        }
         let root = root.canonicalize().map_err(unusable)?;
         let Some(lock) = held(&root.join(LOCK)).map_err(unusable)? else {
             return Err(QueueError::Busy { path: root });

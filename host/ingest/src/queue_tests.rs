@@ -221,3 +221,18 @@ fn files_of_others_are_left_alone() {
     assert_eq!(bench.open(limits(10, 100)).state_now(), QueueState::default());
     assert_eq!(names(&bench.root()).len(), 3);
 }
+
+#[test]
+fn a_link_in_the_place_of_a_queue_is_refused() {
+    let bench = Bench::new();
+    drop(bench.open(limits(10, 100)));
+    let elsewhere = bench.folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for place in [bench.root().join(KEPT), bench.root()] {
+        fs::remove_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+        let refused = Queue::open(&bench.root(), limits(10, 100));
+        assert!(matches!(refused, Err(QueueError::Link { .. })), "{refused:?}");
+        fs::remove_file(place).unwrap();
+    }
+}

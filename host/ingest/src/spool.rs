@@ -79,6 +79,8 @@ struct Ledger {
 pub enum SpoolError {
     #[error("another process receives into the spool `{path}`")]
     Busy { path: PathBuf },
+    #[error("a link stands in the place of the spool, and leads to `{path}`")]
+    Link { path: PathBuf },
     #[error("preparing the spool `{path}`")]
     Unusable { path: PathBuf, source: io::Error },
 }
@@ -137,7 +139,12 @@ impl Spool {
     ) -> Result<Arc<Self>, SpoolError> {
         let unusable = |source| SpoolError::Unusable { path: root.to_owned(), source };
         make(root).map_err(unusable)?;
+        // Objects are identified data: where a link stands in the folder's place, they would land elsewhere.
+        let is_link = fs::symlink_metadata(root).map_err(unusable)?.is_symlink();
         let root = root.canonicalize().map_err(unusable)?;
+        if is_link {
+            return Err(SpoolError::Link { path: root });
+        }
         let Some(lock) = held(&root.join(LOCK)).map_err(unusable)? else {
             return Err(SpoolError::Busy { path: root });
         };
@@ -309,7 +316,7 @@ impl Incoming {
             let mut ledger = self.spool.ledger();
             // The same object waits already, and whoever works on it works on this one. Its name is made durable below
             // all the same: its own sender may still be waiting for that.
-            if !place.exists() {
+            if fs::symlink_metadata(&place).is_err() {
                 if ledger.objects < self.spool.limits.objects {
                     fs::rename(&self.temporary, &place).map_err(Refused::Disk)?;
                     ledger.objects = ledger.objects.saturating_add(1);

@@ -217,3 +217,19 @@ fn an_object_that_fits_nowhere_is_refused_before_it_has_filled_the_disk() {
     incoming.write(b"abc").unwrap();
     assert!(matches!(incoming.write(b"defg"), Err(Refused::Full)));
 }
+
+#[test]
+fn a_link_in_the_place_of_the_spool_or_of_its_lock_is_refused_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let root = folder.path().join("received");
+    std::os::unix::fs::symlink(elsewhere.path(), &root).unwrap();
+    let refused = Spool::open(&root, limits(10, 100));
+    assert!(matches!(refused, Err(SpoolError::Link { .. })), "{refused:?}");
+    fs::remove_file(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("lock"), root.join(LOCK)).unwrap();
+    let refused = Spool::open(&root, limits(10, 100));
+    assert!(matches!(refused, Err(SpoolError::Unusable { .. })), "{refused:?}");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}

@@ -328,7 +328,9 @@ mod tests {
         assert!(matches!(refused, Err(PlanError::IdentifiedExport { .. })), "{refused:?}");
         let mut granted = manifest(around, export("render.image"));
         granted.capabilities.push(Capability::DangerouslyExportIdentified);
-        assert_eq!(Plan::of(&granted).unwrap().exports[0].class, DataClass::Identified);
+        let plan = Plan::of(&granted).unwrap();
+        assert_eq!(plan.exports[0].class, DataClass::Identified);
+        assert_eq!(plan.first().collect::<Vec<_>>(), [0, 1], "each stage that takes the input");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use http::{HttpComponent, HttpConfig, HttpFailure, serve};
 pub use imports::{ImportGrant, ImportGrants, ImportRefusal};
 pub use log::{GuestLog, LINE_OVERHEAD, LONGEST_LINE, LogLevel, StageLog, TracingLog};
 pub use meter::Usage;
-pub use native::{CompileError, NativeError};
+pub use native::{CompileError, DeviceKey, NativeError};
 pub use payload::{Output, Payload};
 pub use runtime::{Extension, LoadError, NoExtension, Runtime, RuntimeError};
 pub use stage::{

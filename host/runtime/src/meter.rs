@@ -12,7 +12,9 @@ use wasmtime::{CallHook, ResourceLimiter};
 /// What one call used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Time in which guest code itself ran.
+    /// Time in which guest code itself ran: between entering and leaving it, host functions and their waits excluded,
+    /// and no more than the CPU time of its thread, so that waiting for a turn on a busy machine does not count. Where
+    /// the thread is shared with other guests (HTTP), that cannot be told and the waiting counts.
     pub compute: Duration,
     /// Time from the call to its end.
     pub wall: Duration,
@@ -243,7 +245,7 @@ impl Meter {
         let now = Instant::now();
         self.leave(now);
         Usage {
-            compute: self.compute,
+            compute: self.compute.min(self.cpu_since_start()),
             wall: now.duration_since(self.started),
             memory: ByteCount(self.memory_peak),
             host_calls: self.host_calls,
@@ -321,5 +323,43 @@ impl ResourceLimiter for Meter {
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         self.refused_growth = Some(Breach::Table);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is counted as computing while guest code is said to run and the thread sleeps for this long, as it does
+    /// where others have the processor.
+    fn compute_of_a_thread_that_waits(placement: Placement, wait: Duration) -> Usage {
+        let mut meter = Meter::start(Limits::default(), placement, Arc::default());
+        meter.crossing(CallHook::CallingWasm).unwrap();
+        std::thread::sleep(wait);
+        meter.usage()
+    }
+
+    #[test]
+    fn waiting_for_a_turn_is_no_computing_where_that_can_be_told() {
+        let wait = Duration::from_millis(200);
+        let own = compute_of_a_thread_that_waits(Placement::OwnThread, wait);
+        assert!(own.wall >= wait && own.compute < wait / 2, "{own:?}");
+        let shared = compute_of_a_thread_that_waits(Placement::SharedWorker, wait);
+        assert!(shared.compute >= wait, "{shared:?}");
+    }
+
+    #[test]
+    fn what_the_host_does_is_no_computing() {
+        let mut meter = Meter::start(Limits::default(), Placement::OwnThread, Arc::default());
+        meter.crossing(CallHook::CallingWasm).unwrap();
+        meter.crossing(CallHook::CallingHost).unwrap();
+        let begun = Instant::now();
+        let mut spins = 0_u64;
+        while begun.elapsed() < Duration::from_millis(100) {
+            spins = std::hint::black_box(spins.wrapping_add(1));
+        }
+        meter.crossing(CallHook::ReturningFromHost).unwrap();
+        let usage = meter.usage();
+        assert!(usage.compute < Duration::from_millis(50), "{usage:?}");
     }
 }

@@ -4,17 +4,23 @@
 //! them so with [`crate::place`] and commits afterwards. Kept by `a_run_that_is_killed_goes_on_where_it_was` in
 //! the end-to-end tests.
 
+mod error;
+mod opening;
+
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use martello_vocab::{Code, Digest, code};
+use martello_vocab::Digest;
 use rusqlite::{Connection, OptionalExtension, params};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
-use crate::tables::{self, SCHEMA};
+pub use error::JournalError;
+
+/// Inputs in quarantine of one name that are told of. What was judged while it was being written is the latest, for each
+/// later look takes the place of the one before.
+const MOST_OF_ONE_NAME: u32 = 8;
 
 /// The journal of one run: one bundle, one pseudonym key, one output folder.
 #[derive(Debug)]
@@ -25,17 +31,33 @@ pub struct Journal {
     /// needs, and costs no fsync for each input.
     marks: Mutex<Connection>,
     path: PathBuf,
+    /// Whether inputs whose outputs are lost count as complete.
+    leaves_lost: AtomicBool,
     _lock: File,
 }
 
 /// What a journal is bound to. With another of either, every input would be done again, under other names beside the
 /// old ones.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Binding<'a> {
     /// The bundle.
     pub bundle: Digest,
     /// The id of the pseudonym key; never the key.
     pub pseudonym_key: &'a str,
+    /// Tells the id of the key under which an input was worked on, or another word where it was another key, from the
+    /// [`name`](Started::name) and the line of the input; none where these do not tell. Asked of journals of versions
+    /// that did not write the key down.
+    pub key_of: &'a dyn Fn(&str, &str) -> Option<String>,
+}
+
+impl fmt::Debug for Binding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Binding");
+        shown
+            .field("bundle", &self.bundle)
+            .field("pseudonym_key", &self.pseudonym_key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What stands in an output folder when its journal is opened.
@@ -130,6 +152,19 @@ pub struct Completed {
     pub outcome: Outcome,
     /// Its line of the report: JSON without a line break.
     pub line: String,
+    /// Ids of inputs in quarantine whose place it takes: the journal forgets them.
+    pub instead_of: Vec<String>,
+}
+
+/// An input in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its id.
+    pub id: String,
+    /// What was read.
+    pub digest: Digest,
+    /// How many bytes that was.
+    pub length: u64,
 }
 
 /// A line may hold a file's name.
@@ -149,88 +184,11 @@ pub struct Tally {
     pub quarantined: u64,
 }
 
-/// What can be wrong with a journal.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum JournalError {
-    #[error("another process is working in this output folder (lock `{path}`)")]
-    Busy { path: PathBuf },
-    #[error("this output folder was begun with bundle {found}, not {expected}")]
-    OtherBundle { found: String, expected: Digest },
-    #[error("this output folder was begun with pseudonym key {found}, not {expected}")]
-    OtherKey { found: String, expected: String },
-    #[error("the journal `{path}` is missing or empty, and results of an earlier run are there")]
-    Missing { path: PathBuf },
-    #[error("the journal `{path}` has format {found}, this program knows format {SCHEMA}")]
-    OtherFormat { path: PathBuf, found: i64 },
-    #[error("working on the journal `{path}`")]
-    Database { path: PathBuf, source: rusqlite::Error },
-    #[error("opening the journal folder `{path}`")]
-    Folder { path: PathBuf, source: std::io::Error },
-}
-
-impl JournalError {
-    /// The reason code of a run that is refused for what its output folder holds.
-    pub const fn code(&self) -> Option<Code> {
-        match self {
-            Self::OtherBundle { .. } => Some(Code::of(code::OTHER_BUNDLE)),
-            Self::OtherKey { .. } => Some(Code::of(code::OTHER_KEY)),
-            Self::Missing { .. } => Some(Code::of(code::JOURNAL_MISSING)),
-            Self::Busy { .. } | Self::OtherFormat { .. } | Self::Database { .. } | Self::Folder { .. } => {
-                None
-            }
-        }
-    }
-}
-
 impl Journal {
-    /// Opens the journal in `folder`, or begins one where nothing remains of an earlier run.
-    ///
-    /// # Errors
-    /// Another process holds it, it belongs to another bundle, key or format, it is gone while results of it are there,
-    /// or the disk fails.
-    pub fn open(folder: &Path, binding: &Binding<'_>, remains: Remains) -> Result<Self, JournalError> {
-        let in_folder = |source| JournalError::Folder { path: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(in_folder)?;
-        let lock_path = folder.join("lock");
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(in_folder)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| not_locked(errno, folder, lock_path))?;
-        let path = folder.join("journal.sqlite");
-        let open = |synchronous: &str| -> rusqlite::Result<Connection> {
-            let connection = Connection::open(&path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(30))?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", synchronous)?;
-            Ok(connection)
-        };
-        let in_database = |source| JournalError::Database { path: path.clone(), source };
-        let mut durable = open("FULL").map_err(in_database)?;
-        match tables::version(&durable).map_err(in_database)? {
-            0 if remains != Remains::Nothing => return Err(JournalError::Missing { path }),
-            0 => tables::begin(&mut durable, binding).map_err(in_database)?,
-            version @ 1..=SCHEMA => {
-                let Some(begun) = tables::bundle(&durable).map_err(in_database)? else {
-                    return Err(JournalError::Missing { path });
-                };
-                // Before anything is written: a run that is refused binds no journal to its key.
-                if begun != binding.bundle.to_string() {
-                    return Err(JournalError::OtherBundle { found: begun, expected: binding.bundle });
-                }
-                tables::upgrade(&mut durable, version, binding).map_err(in_database)?;
-                let found = tables::pseudonym_key(&durable).map_err(in_database)?;
-                if found != binding.pseudonym_key {
-                    return Err(JournalError::OtherKey { found, expected: binding.pseudonym_key.to_owned() });
-                }
-                if remains == Remains::Report && tables::no_input(&durable).map_err(in_database)? {
-                    return Err(JournalError::Missing { path });
-                }
-            }
-            found => return Err(JournalError::OtherFormat { path, found }),
-        }
-        let marks = open("NORMAL").map_err(in_database)?;
-        Ok(Self { durable: Mutex::new(durable), marks: Mutex::new(marks), path, _lock: lock })
+    /// From now on, inputs whose outputs are lost count as complete and are not begun again. That they are lost stays
+    /// written down.
+    pub fn leave_lost(&self) {
+        self.leaves_lost.store(true, Ordering::Relaxed);
     }
 
     /// Asks of each input that is done whether its outputs are still there, and remembers where they are not: such an
@@ -283,7 +241,7 @@ impl Journal {
     }
 
     /// Whether an input of this name, length and time of change is complete, so that it need not be read again. One
-    /// at which the device failed, or whose outputs are lost, is not.
+    /// at which the device failed, or whose outputs are lost and not [left](Self::leave_lost), is not.
     ///
     /// # Errors
     /// The database fails.
@@ -291,10 +249,11 @@ impl Journal {
         lock(&self.marks)
             .prepare_cached(
                 "SELECT 1 FROM input WHERE name = ?1 AND length = ?2 AND changed = ?3
-                   AND outcome IS NOT NULL AND NOT again AND NOT lost",
+                   AND outcome IS NOT NULL AND NOT again AND (NOT lost OR ?4)",
             )
             .and_then(|mut found| {
-                found.query_row(params![name, signed(fingerprint.0), fingerprint.1], |_| Ok(())).optional()
+                let asked = params![name, signed(fingerprint.0), fingerprint.1, self.leaves_lost()];
+                found.query_row(asked, |_| Ok(())).optional()
             })
             .map(|row| row.is_some())
             .map_err(|source| self.failed(source))
@@ -306,10 +265,40 @@ impl Journal {
     /// The database fails.
     pub fn starts(&self, id: &str) -> Result<u32, JournalError> {
         lock(&self.marks)
-            .prepare_cached("SELECT starts FROM input WHERE id = ?1 AND (outcome IS NULL OR lost)")
-            .and_then(|mut starts| starts.query_row([id], |row| row.get(0)).optional())
+            .prepare_cached(
+                "SELECT starts FROM input WHERE id = ?1 AND (outcome IS NULL OR (lost AND NOT ?2))",
+            )
+            .and_then(|mut starts| {
+                starts.query_row(params![id, self.leaves_lost()], |row| row.get(0)).optional()
+            })
             .map(Option::unwrap_or_default)
             .map_err(|source| self.failed(source))
+    }
+
+    /// What stands in quarantine under this name and was read, the latest first, so many at most. Inputs at which the
+    /// device failed are not among it: [`start`](Self::start) forgets those.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn quarantined(&self, name: &str) -> Result<Vec<Quarantined>, JournalError> {
+        let marks = lock(&self.marks);
+        let work = || -> rusqlite::Result<Vec<Quarantined>> {
+            // A file may grow between being found and being read: the line says how much of it the digest is of.
+            let mut select = marks.prepare_cached(
+                "SELECT id, digest, coalesce(json_extract(line, '$.input_bytes'), length) FROM input
+                 WHERE name = ?1 AND outcome = 'quarantine' AND NOT again AND digest <> ''
+                 ORDER BY completed DESC LIMIT ?2",
+            )?;
+            let mut rows = select.query(params![name, MOST_OF_ONE_NAME])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let Ok(digest) = row.get_ref(1)?.as_str()?.parse() else { continue };
+                let length = row.get::<_, i64>(2)?.unsigned_abs();
+                found.push(Quarantined { id: row.get(0)?, digest, length });
+            }
+            Ok(found)
+        };
+        work().map_err(|source| self.failed(source))
     }
 
     /// Counts a start of this input, unless it is complete already. Where the device failed at it before, that is
@@ -339,12 +328,13 @@ impl Journal {
                 .prepare_cached(
                     "INSERT INTO input (id, name, digest, length, changed, starts) VALUES (?1, ?2, ?3, ?4, ?5, 1)
                      ON CONFLICT (id) DO UPDATE SET length = ?4, changed = ?5,
-                       starts = starts + (outcome IS NULL OR lost)
-                     RETURNING starts, outcome IS NOT NULL AND NOT lost, line",
+                       starts = starts + (outcome IS NULL OR (lost AND NOT ?6))
+                     RETURNING starts, outcome IS NOT NULL AND (NOT lost OR ?6), line",
                 )?
-                .query_row(params![input.id, input.name, digest, length, changed], |row| {
-                    Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?, row.get(2)?))
-                })?;
+                .query_row(
+                    params![input.id, input.name, digest, length, changed, self.leaves_lost()],
+                    |row| Ok((row.get::<_, u32>(0)?, row.get::<_, bool>(1)?, row.get(2)?)),
+                )?;
             transaction.commit()?;
             Ok(Start { superseded, begun: (!complete).then_some(Begun { count, recorded }) })
         };
@@ -366,7 +356,7 @@ impl Journal {
     }
 
     /// Commits complete inputs, all or none, durably. An input that is complete already keeps its first line; one whose
-    /// outputs were lost has them again, and its place in the order.
+    /// outputs were lost has them again, and its place in the order. What an input stands instead of is forgotten.
     ///
     /// # Errors
     /// The database fails; nothing is committed then.
@@ -380,7 +370,12 @@ impl Journal {
                        completed = coalesce(completed, (SELECT coalesce(max(completed), 0) + 1 FROM input))
                      WHERE id = ?1 AND (outcome IS NULL OR lost)",
                 )?;
+                let mut forget = transaction
+                    .prepare_cached("DELETE FROM input WHERE id = ?1 AND outcome = 'quarantine'")?;
                 for input in inputs {
+                    for id in &input.instead_of {
+                        forget.execute([id])?;
+                    }
                     update.execute(params![
                         input.id,
                         input.outcome.as_str(),
@@ -427,17 +422,12 @@ impl Journal {
             .map_err(|source| self.failed(source))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> JournalError {
-        JournalError::Database { path: self.path.clone(), source }
+    fn leaves_lost(&self) -> bool {
+        self.leaves_lost.load(Ordering::Relaxed)
     }
-}
 
-/// Why the lock of a journal's folder is not had.
-fn not_locked(errno: Errno, folder: &Path, lock: PathBuf) -> JournalError {
-    match errno {
-        Errno::WOULDBLOCK => JournalError::Busy { path: lock },
-        // A file system without locks, for example: to wait for another process would be no advice.
-        errno => JournalError::Folder { path: folder.to_owned(), source: errno.into() },
+    fn failed(&self, source: rusqlite::Error) -> JournalError {
+        JournalError::of(self.path.clone(), source)
     }
 }
 

@@ -1,14 +1,25 @@
 //! The journal over a folder, opened as runs open it one after another.
 
+use std::path::Path;
+
+use martello_vocab::{Code, code};
+use rustix::io::Errno;
+
+use super::opening::not_locked;
 use super::*;
+use crate::place::Tree;
 
 fn binding(bundle: &[u8], pseudonym_key: &'static str) -> Binding<'static> {
-    Binding { bundle: Digest::of(bundle), pseudonym_key }
+    Binding { bundle: Digest::of(bundle), pseudonym_key, key_of: &|_, _| None }
+}
+
+fn open_as(folder: &Path, binding: &Binding<'_>, remains: Remains) -> Result<Journal, JournalError> {
+    Journal::open(&Tree::open(folder).unwrap(), binding, remains)
 }
 
 /// Opens a journal as the run does that began it.
 fn open(folder: &Path) -> Result<Journal, JournalError> {
-    Journal::open(folder, &binding(b"bundle", "0a0b0c0d"), Remains::Nothing)
+    open_as(folder, &binding(b"bundle", "0a0b0c0d"), Remains::Nothing)
 }
 
 fn started<'a>(id: &'a str, name: &'a str) -> Started<'a> {
@@ -30,7 +41,7 @@ fn instead_of(id: &str) -> Start {
 }
 
 fn completed(id: &str, outcome: Outcome) -> Completed {
-    Completed { id: id.to_owned(), outcome, line: format!("{{\"id\":\"{id}\"}}") }
+    Completed { id: id.to_owned(), outcome, line: format!("{{\"id\":\"{id}\"}}"), instead_of: Vec::new() }
 }
 
 fn lines(journal: &Journal) -> Vec<String> {
@@ -228,7 +239,7 @@ fn a_journal_of_version_2_is_bound_to_the_key_that_is_there_unless_its_bundle_is
              PRAGMA user_version = 2;"
         ))
         .unwrap();
-    let with = |bundle, key| Journal::open(folder.path(), &binding(bundle, key), Remains::Report);
+    let with = |bundle, key| open_as(folder.path(), &binding(bundle, key), Remains::Report);
     assert!(matches!(with(b"another", "ffffffff"), Err(JournalError::OtherBundle { .. })));
     let journal = with(b"bundle", "0a0b0c0d").unwrap();
     let complete = ["done", "unwritable"].map(|name| journal.is_complete(name, (3, 7)).unwrap());
@@ -246,7 +257,7 @@ fn a_folder_begun_with_another_bundle_or_another_key_is_refused_with_its_code_an
         (binding(b"other", "0a0b0c0d"), code::OTHER_BUNDLE),
         (binding(b"bundle", "ffffffff"), code::OTHER_KEY),
     ] {
-        let refused = Journal::open(folder.path(), &other, Remains::Nothing).unwrap_err();
+        let refused = open_as(folder.path(), &other, Remains::Nothing).unwrap_err();
         assert_eq!(refused.code(), Some(Code::of(code)), "{refused:?}");
     }
     drop(open(folder.path()).unwrap());
@@ -255,7 +266,7 @@ fn a_folder_begun_with_another_bundle_or_another_key_is_refused_with_its_code_an
 #[test]
 fn a_journal_that_is_gone_or_emptied_beside_results_is_not_begun_anew() {
     let gone = |folder: &Path, remains| {
-        let opened = Journal::open(folder, &binding(b"bundle", "0a0b0c0d"), remains);
+        let opened = open_as(folder, &binding(b"bundle", "0a0b0c0d"), remains);
         let refused = opened.err().map(|error| error.code());
         assert!(matches!(&refused, None | Some(Some(_))), "{refused:?}");
         refused.flatten() == Some(Code::of(code::JOURNAL_MISSING))
@@ -363,4 +374,180 @@ fn two_journals_of_one_folder_are_refused() {
     let _first = open(folder.path()).unwrap();
     let second = open(folder.path());
     assert!(matches!(second, Err(JournalError::Busy { .. })), "{second:?}");
+}
+
+#[test]
+fn inputs_whose_outputs_are_lost_count_as_complete_where_they_are_left_and_stay_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    for (id, name) in [("1", "a"), ("2", "b")] {
+        journal.start(&started(id, name)).unwrap();
+    }
+    journal.complete(&[completed("1", Outcome::Done)]).unwrap();
+    assert_eq!(journal.review(|_, _| false).unwrap(), 1);
+    drop(journal);
+    let journal = open(folder.path()).unwrap();
+    journal.leave_lost();
+    assert!(journal.is_complete("a", (3, 7)).unwrap());
+    assert_eq!((journal.starts("1").unwrap(), journal.starts("2").unwrap()), (0, 1));
+    assert_eq!(journal.start(&started("1", "a")).unwrap(), complete());
+    assert_eq!(journal.start(&started("2", "b")).unwrap(), first(2), "it was never complete");
+    drop(journal);
+    let journal = open(folder.path()).unwrap();
+    assert_eq!(journal.lost().unwrap(), 1);
+    let mut looks = Vec::new();
+    journal.review(|_, look| looks.push(look) != ()).unwrap();
+    assert_eq!(looks, [Look::Closely]);
+    assert!(!journal.is_complete("a", (3, 7)).unwrap());
+}
+
+#[test]
+fn an_input_takes_the_place_of_those_in_quarantine_that_it_names_and_of_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    let content = Digest::of(b"half");
+    for (changed, (id, name, digest, outcome)) in (10..).zip([
+        ("half", "a", Some(content), Outcome::Quarantined),
+        ("done", "a", Some(Digest::of(b"done")), Outcome::Done),
+        ("failed", "a", Some(Digest::of(b"failed")), Outcome::DeviceFailed),
+        ("unread", "a", None, Outcome::Quarantined),
+        ("other", "b", Some(content), Outcome::Quarantined),
+    ]) {
+        journal.start(&Started { digest, fingerprint: (3, changed), ..started(id, name) }).unwrap();
+        let line = r#"{"input_bytes":4}"#.to_owned();
+        journal.complete(&[Completed { line, ..completed(id, outcome) }]).unwrap();
+    }
+    let half = Quarantined { id: "half".to_owned(), digest: content, length: 4 };
+    assert_eq!(journal.quarantined("a").unwrap(), [half]);
+    assert_eq!(journal.quarantined("c").unwrap(), []);
+    journal.start(&Started { fingerprint: (8, 9), ..started("whole", "a") }).unwrap();
+    let instead_of = vec!["half".to_owned(), "done".to_owned()];
+    journal.complete(&[Completed { instead_of, ..completed("whole", Outcome::Done) }]).unwrap();
+    assert_eq!(journal.quarantined("a").unwrap(), []);
+    // What is done has outputs, and keeps its line.
+    assert_eq!(journal.tally().unwrap(), Tally { done: 2, quarantined: 3 });
+    assert_eq!(lines(&journal).last().unwrap(), r#"{"id":"whole"}"#);
+}
+
+#[test]
+fn a_journal_that_is_damaged_or_of_a_later_format_is_refused_with_its_code_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let journal = open(folder.path()).unwrap();
+    for number in 0..200 {
+        let id = number.to_string();
+        journal.start(&started(&id, &id)).unwrap();
+        journal.complete(&[completed(&id, Outcome::Done)]).unwrap();
+    }
+    drop(journal);
+    let whole = std::fs::read(&path).unwrap();
+    let later = |format: u32| {
+        let mut bytes = whole.clone();
+        // Where SQLite keeps the user version (file format, 1.3).
+        bytes[60..64].copy_from_slice(&format.to_be_bytes());
+        bytes
+    };
+    let without_table = {
+        let other = tempfile::NamedTempFile::new().unwrap();
+        let database = Connection::open(other.path()).unwrap();
+        database.execute_batch("CREATE TABLE other (a); PRAGMA user_version = 3;").unwrap();
+        drop(database);
+        std::fs::read(other.path()).unwrap()
+    };
+    let flipped = {
+        let mut bytes = whole.clone();
+        bytes[4096..].fill(0x5a);
+        bytes
+    };
+    for (what, bytes, code) in [
+        ("no database", b"not SQLite, and longer than a header".repeat(100), code::JOURNAL_DAMAGED),
+        ("cut", whole[..whole.len() / 2].to_vec(), code::JOURNAL_DAMAGED),
+        ("overwritten", flipped, code::JOURNAL_DAMAGED),
+        ("another program's", without_table, code::JOURNAL_DAMAGED),
+        ("of a later format", later(99), code::JOURNAL_FORMAT),
+        ("of no format", later(u32::MAX), code::JOURNAL_FORMAT),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = open_as(folder.path(), &binding(b"bundle", "0a0b0c0d"), Remains::Report);
+        // As a run does first of all.
+        let refused = opened.and_then(|journal| journal.review(|_, _| true)).unwrap_err();
+        assert_eq!(refused.code(), Some(Code::of(code)), "{what}: {refused:?}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "{what}: it was changed");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(open(folder.path()).unwrap().tally().unwrap().done, 200);
+}
+
+#[test]
+fn what_the_disk_or_another_process_does_is_no_damage() {
+    use rusqlite::ffi;
+    for code in [ffi::SQLITE_BUSY, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_READONLY] {
+        let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let error = JournalError::of("journal".into(), failure);
+        assert!(matches!(error, JournalError::Database { .. }) && error.code().is_none(), "{error:?}");
+    }
+}
+
+#[test]
+fn a_log_whose_journal_is_gone_is_not_thrown_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("journal.sqlite-wal");
+    std::fs::write(&log, "inputs").unwrap();
+    let refused = open_as(folder.path(), &binding(b"bundle", "0a0b0c0d"), Remains::Report);
+    assert!(matches!(refused, Err(JournalError::Missing { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&log).unwrap(), b"inputs");
+    assert!(!folder.path().join("journal.sqlite").exists());
+}
+
+#[test]
+fn a_link_in_the_place_of_any_file_of_the_journal_is_refused_and_not_followed() {
+    for name in ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path().join("made"), folder.path().join(name)).unwrap();
+        let refused = open(folder.path()).unwrap_err();
+        assert_eq!(refused.code(), Some(Code::of(code::OUTPUT_LINK)), "{name}: {refused:?}");
+        assert!(!elsewhere.path().join("made").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_journal_that_wrote_no_key_down_is_refused_where_its_last_lines_tell_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = Digest::of(b"bundle");
+    let path = folder.path().join("journal.sqlite");
+    open(folder.path()).unwrap();
+    let begin = |rows: &str| {
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!(
+                "DROP TABLE run; DROP TABLE input;
+                 CREATE TABLE run (bundle TEXT NOT NULL) STRICT;
+                 CREATE TABLE input (
+                   id TEXT PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, length INTEGER NOT NULL,
+                   changed INTEGER NOT NULL, starts INTEGER NOT NULL, outcome TEXT, line TEXT, completed INTEGER,
+                   again INTEGER NOT NULL DEFAULT 0
+                 ) STRICT, WITHOUT ROWID;
+                 CREATE INDEX input_name ON input (name);
+                 CREATE INDEX input_completed ON input (completed);
+                 INSERT INTO run VALUES ('{bundle}');
+                 INSERT INTO input VALUES {rows};
+                 PRAGMA user_version = 2;"
+            ))
+            .unwrap();
+    };
+    let row = |id: u32, line: &str| format!("({id}, 'n{id}', '', 3, 7, 1, 'done', '{line}', {id}, 0)");
+    let told = |name: &str, line: &str| line.strip_prefix("key ").map(|key| format!("{key}{}", &name[..1]));
+    let open = || {
+        let binding = Binding { bundle, pseudonym_key: "heren", key_of: &told };
+        open_as(folder.path(), &binding, Remains::Report)
+    };
+    begin(&[row(1, "key here"), row(2, "key there"), row(3, "says nothing")].join(","));
+    for _ in 0..2 {
+        let Err(JournalError::OtherKey { found, .. }) = open() else { panic!("it was bound to the key") };
+        assert_eq!(found, "theren");
+    }
+    begin(&[row(1, "key there"), row(2, "key here")].join(","));
+    drop(open().unwrap());
+    begin(&row(1, "says nothing"));
+    drop(open().unwrap());
 }

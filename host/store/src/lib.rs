@@ -10,5 +10,6 @@ pub mod place;
 mod tables;
 
 pub use journal::{
-    Begun, Binding, Completed, Journal, JournalError, Look, Outcome, Remains, Start, Started, Tally,
+    Begun, Binding, Completed, Journal, JournalError, Look, Outcome, Quarantined, Remains, Start, Started,
+    Tally,
 };

@@ -1,17 +1,39 @@
-//! Files that appear under their name whole or not at all.
+//! Files that appear under their name whole or not at all, in folders that no link leads out of.
 //!
 //! A batch is written under temporary names in the folders where it will stand, made durable together, and renamed.
 //! A crash leaves either name, never half a file under the final one; leftovers under temporary names are swept at
 //! the next start.
+//!
+//! INVARIANT: nothing in a [`Tree`] is reached through a symbolic link, whoever put it there: what stands in it may
+//! identify a person. Each name is opened in the folder above it with `O_NOFOLLOW`, so that a link which is put there
+//! later is refused too. Kept by `a_link_in_the_place_of_a_folder_or_a_file_is_refused_and_nothing_lands_behind_it`.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// How temporary names begin. A leading dot keeps them out of ordinary listings.
 const TEMPORARY: &str = ".incoming-";
+/// How a folder is opened. Where a link stands in its place, the kernel refuses.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How a file is opened. Where a pipe stands in its place, nobody waits for its other end.
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// A folder of this process's own with what it makes in it. A place in it is named as `file` or `folder/file`.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    folder: Arc<OwnedFd>,
+    path: PathBuf,
+}
 
 /// Who may look into a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,53 +44,296 @@ pub enum Access {
     Shared,
 }
 
+/// A symbolic link stands where a folder or a file of this process belongs. It comes inside an [`io::Error`].
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` is a link, and nothing is written or read through one")]
+pub struct Link {
+    /// Where it stands.
+    pub path: PathBuf,
+}
+
+impl Link {
+    /// Whether this is why something could not be done.
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
 /// What makes things last. In tests, one that writes down what it was asked.
 trait Disk {
     /// Returns when a file's content, or a folder's names, would outlive a power cut.
-    fn sync(&self, path: &Path) -> io::Result<()>;
+    fn sync(&self, opened: BorrowedFd<'_>, name: &str) -> io::Result<()>;
 
-    /// Puts a file under another name.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Puts a file of a folder under another name.
+    fn rename(&self, folder: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()>;
 }
 
 struct RealDisk;
 
 impl Disk for RealDisk {
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        // Since Linux 4.17 a descriptor opened later learns of errors that nobody was told of yet.
-        File::open(path)?.sync_all()
+    fn sync(&self, opened: BorrowedFd<'_>, _name: &str) -> io::Result<()> {
+        Ok(fs::fsync(opened)?)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+    fn rename(&self, folder: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()> {
+        Ok(fs::renameat(folder, from, folder, to)?)
     }
 }
 
-/// Makes a folder and those above it where they are missing, durably: each new name is synced in its parent, so that
-/// no file that is durable in the folder loses its way in a power cut.
-///
-/// # Errors
-/// The disk refuses.
-pub fn folder(path: &Path, access: Access) -> io::Result<()> {
-    folder_on(&RealDisk, path, access)
-}
+impl Tree {
+    /// Makes a folder and those above it where they are missing, durably: each new name is synced in its parent, so that
+    /// no file that is durable in the folder loses its way in a power cut. Links on the way to it are followed: whoever
+    /// names it may mean one.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        Self::make_on(&RealDisk, path)
+    }
 
-fn folder_on(disk: &dyn Disk, path: &Path, access: Access) -> io::Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
-    for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-        let mode = if access == Access::Owner && folder == path { 0o700 } else { 0o777 };
-        match DirBuilder::new().mode(mode).create(folder) {
-            // Another process made it at the same moment.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+    fn make_on(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+            match DirBuilder::new().mode(0o777).create(folder) {
+                // Another process made it at the same moment.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made?,
+            }
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            disk.sync(File::open(parent)?.as_fd(), &name_of(parent))?;
         }
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        disk.sync(parent.unwrap_or(Path::new(".")))?;
+        Self::open(path)
     }
-    if access == Access::Owner && fs::metadata(path)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+
+    /// A folder that is there.
+    ///
+    /// # Errors
+    /// It is none, or cannot be read.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        let folder = Arc::new(fs::open(&path, FOLDER, Mode::empty())?);
+        Ok(Self { folder, path })
     }
-    Ok(())
+
+    /// Where the folder stood when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder in this one where it is missing, durably, and opens it.
+    ///
+    /// # Errors
+    /// The disk refuses, or something else stands there.
+    pub fn folder(&self, name: &str, access: Access) -> io::Result<Self> {
+        self.folder_on(&RealDisk, name, access)
+    }
+
+    fn folder_on(&self, disk: &dyn Disk, name: &str, access: Access) -> io::Result<Self> {
+        let mode = match access {
+            Access::Owner => Mode::RWXU,
+            Access::Shared => Mode::RWXU | Mode::RWXG | Mode::RWXO,
+        };
+        match fs::mkdirat(&self.folder, plain(name)?, mode) {
+            Err(Errno::EXIST) => {}
+            made => {
+                made?;
+                disk.sync(self.folder.as_fd(), &name_of(&self.path))?;
+            }
+        }
+        let folder = self.enter(name)?;
+        let is_open_to_others = fs::fstat(&folder)?.st_mode & 0o777 != 0o700;
+        if access == Access::Owner && is_open_to_others {
+            fs::fchmod(&folder, Mode::RWXU)?;
+        }
+        Ok(Self { folder, path: self.path.join(name) })
+    }
+
+    /// Begins a file that will stand at `place` with `mode`, under a temporary name that no other file of the folder
+    /// has.
+    ///
+    /// # Errors
+    /// The folder does not exist or the disk refuses.
+    pub fn stage(&self, place: &str, mode: u32) -> io::Result<Writing> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let (above, name) = split(place)?;
+        let folder = self.enter(above)?;
+        let flags = FILE | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        loop {
+            let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let temporary = format!("{TEMPORARY}{count}-{name}");
+            match fs::openat(&folder, &temporary, flags, Mode::from_raw_mode(mode)) {
+                // Left over by a process that was ended.
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(file) => {
+                    let (above, name) = (above.to_owned(), name.to_owned());
+                    let staged = Staged { tree: self.clone(), above, name, temporary: Some(temporary) };
+                    return Ok(Writing { file: File::from(file), staged });
+                }
+            }
+        }
+    }
+
+    /// Opens a file to read it.
+    ///
+    /// # Errors
+    /// It is no regular file, or cannot be read.
+    pub fn read(&self, place: &str) -> io::Result<File> {
+        self.file(place, OFlags::RDONLY)
+    }
+
+    /// Opens a file to write at its end.
+    ///
+    /// # Errors
+    /// It is no regular file, or cannot be written.
+    pub fn append(&self, place: &str) -> io::Result<File> {
+        self.file(place, OFlags::WRONLY | OFlags::APPEND)
+    }
+
+    /// Opens a file that holds nothing and is there to be locked.
+    pub(crate) fn lock_file(&self, place: &str) -> io::Result<File> {
+        self.file(place, OFlags::WRONLY | OFlags::CREATE)
+    }
+
+    fn file(&self, place: &str, flags: OFlags) -> io::Result<File> {
+        let (above, name) = split(place)?;
+        let folder = self.enter(above)?;
+        let file = fs::openat(&folder, name, FILE | flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| self.why_not(&folder, above, name, errno))?;
+        let file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// A file in a folder of this one that has no name, and is gone when it is closed.
+    ///
+    /// # Errors
+    /// The folder does not exist or the disk refuses.
+    pub fn unnamed(&self, folder: &str) -> io::Result<File> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let folder = self.enter(folder)?;
+        let (flags, owner) = (FILE | OFlags::RDWR, Mode::RUSR | Mode::WUSR);
+        match fs::openat(&folder, ".", flags | OFlags::TMPFILE, owner) {
+            // A file system without such files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {}
+            opened => return Ok(File::from(opened?)),
+        }
+        loop {
+            let name = format!("{TEMPORARY}unnamed-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+            match fs::openat(&folder, &name, flags | OFlags::CREATE | OFlags::EXCL, owner) {
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(file) => {
+                    fs::unlinkat(&folder, &name, AtFlags::empty())?;
+                    return Ok(File::from(file));
+                }
+            }
+        }
+    }
+
+    /// The length in bytes of the regular file at a place; none where nothing is there.
+    ///
+    /// # Errors
+    /// Something else stands there, or a folder cannot be read.
+    pub fn length(&self, place: &str) -> io::Result<Option<u64>> {
+        let (above, name) = split(place)?;
+        let folder = match self.enter(above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            folder => folder?,
+        };
+        let found = match fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            found => found?,
+        };
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => Ok(Some(u64::try_from(found.st_size).unwrap_or(0))),
+            _ => Err(self.why_not(&folder, above, name, Errno::INVAL)),
+        }
+    }
+
+    /// The names in a folder of this one, in no order; none where it does not exist.
+    ///
+    /// # Errors
+    /// It is no folder, or cannot be read.
+    pub fn names(&self, folder: &str) -> io::Result<impl Iterator<Item = io::Result<OsString>>> {
+        let entries = match self.enter(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            folder => Some(fs::Dir::read_from(folder?)?),
+        };
+        let names = entries.into_iter().flatten().map(|entry| {
+            entry.map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec())).map_err(Into::into)
+        });
+        Ok(names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")))
+    }
+
+    /// Takes a file away.
+    ///
+    /// # Errors
+    /// It is not there, or the disk refuses.
+    pub fn remove(&self, place: &str) -> io::Result<()> {
+        let (above, name) = split(place)?;
+        Ok(fs::unlinkat(&self.enter(above)?, name, AtFlags::empty())?)
+    }
+
+    /// Takes away what was written under temporary names in this folder and never settled.
+    ///
+    /// # Errors
+    /// The folder cannot be read or a leftover cannot be removed.
+    pub fn sweep(&self) -> io::Result<()> {
+        for entry in fs::Dir::read_from(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_bytes().starts_with(TEMPORARY.as_bytes()) {
+                continue;
+            }
+            let found = fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile {
+                fs::unlinkat(&self.folder, name, AtFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder in this one; this one itself where the name is empty.
+    fn enter(&self, name: &str) -> io::Result<Arc<OwnedFd>> {
+        if name.is_empty() {
+            return Ok(Arc::clone(&self.folder));
+        }
+        let opened = fs::openat(&self.folder, plain(name)?, FOLDER, Mode::empty());
+        opened.map(Arc::new).map_err(|errno| self.why_not(&self.folder, "", name, errno))
+    }
+
+    /// The error for a name that could not be opened: kernels tell of a link in several ways.
+    fn why_not(&self, folder: &OwnedFd, above: &str, name: &str, errno: Errno) -> io::Error {
+        let found = fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink) {
+            return io::Error::other(Link { path: self.path.join(above).join(name) });
+        }
+        errno.into()
+    }
+}
+
+/// A place as the folder that it lies in, which may be empty, and its name there.
+fn split(place: &str) -> io::Result<(&str, &str)> {
+    match place.rsplit_once('/') {
+        None => Ok(("", plain(place)?)),
+        Some((above, name)) => Ok((plain(above)?, plain(name)?)),
+    }
+}
+
+/// A name that leads nowhere else.
+fn plain(name: &str) -> io::Result<&str> {
+    if name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a place is a file in a folder"));
+    }
+    Ok(name)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A file that is being written and does not stand under its name yet. Dropped before it is [`written`](Self::written),
@@ -79,14 +344,16 @@ pub struct Writing {
     staged: Staged,
 }
 
-/// A file that is written but does not stand under its name yet. It holds no descriptor: a batch may have more files
-/// than a process may open. Dropped before it is settled, it is gone.
+/// A file that is written but does not stand under its name yet. It holds no descriptor of its own: a batch may have
+/// more files than a process may open. Dropped before it is settled, it is gone.
 #[derive(Debug)]
 #[must_use = "a staged file stands under its name only after `settle`"]
 pub struct Staged {
+    tree: Tree,
+    above: String,
+    name: String,
     /// None once the file stands at its place.
-    temporary: Option<PathBuf>,
-    place: PathBuf,
+    temporary: Option<String>,
 }
 
 impl Writing {
@@ -110,31 +377,9 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What cannot be removed now is swept at the next start.
-            let _ = fs::remove_file(temporary);
-        }
-    }
-}
-
-/// Begins a file that will stand at `place` with `mode`, under a temporary name that no other file of the folder has.
-///
-/// # Errors
-/// The folder does not exist or the disk refuses.
-pub fn stage(place: &Path, mode: u32) -> io::Result<Writing> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a place is a file in a folder"));
-    };
-    loop {
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!("{TEMPORARY}{count}-{}", name.to_string_lossy()));
-        match File::options().write(true).create_new(true).mode(mode).open(&temporary) {
-            // Left over by a process that was ended.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(file) => {
-                let staged = Staged { temporary: Some(temporary), place: place.to_owned() };
-                return Ok(Writing { file, staged });
-            }
+            let _ = self.tree.enter(&self.above).map(|folder| {
+                let _ = fs::unlinkat(&folder, temporary, AtFlags::empty());
+            });
         }
     }
 }
@@ -147,243 +392,43 @@ pub fn settle(batch: Vec<Staged>) -> io::Result<()> {
     settle_on(&RealDisk, batch)
 }
 
-fn settle_on(disk: &dyn Disk, batch: Vec<Staged>) -> io::Result<()> {
+fn settle_on(disk: &dyn Disk, mut batch: Vec<Staged>) -> io::Result<()> {
+    let mut folders = Folders::default();
     for staged in &batch {
         if let Some(temporary) = &staged.temporary {
-            disk.sync(temporary)?;
+            // Since Linux 4.17 a descriptor opened later learns of errors that nobody was told of yet.
+            let file = fs::openat(folders.of(staged)?, temporary, FILE | OFlags::RDONLY, Mode::empty())?;
+            disk.sync(file.as_fd(), temporary)?;
         }
     }
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for mut staged in batch {
+    for staged in &mut batch {
         if let Some(temporary) = &staged.temporary {
-            disk.rename(temporary, &staged.place)?;
+            disk.rename(folders.of(staged)?.as_fd(), temporary, &staged.name)?;
             staged.temporary = None;
         }
-        if let Some(folder) = staged.place.parent()
-            && !folders.iter().any(|known| known == folder)
-        {
-            folders.push(folder.to_owned());
-        }
     }
-    for folder in folders {
-        disk.sync(&folder)?;
-    }
-    Ok(())
+    folders.0.iter().try_for_each(|(_, above, folder)| disk.sync(folder.as_fd(), above))
 }
 
-/// Takes away what was written under temporary names and never settled.
-///
-/// # Errors
-/// The folder cannot be read or a leftover cannot be removed.
-pub fn sweep(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
+/// The folders of a batch, each opened once.
+#[derive(Default)]
+struct Folders(Vec<(Arc<OwnedFd>, String, Arc<OwnedFd>)>);
+
+impl Folders {
+    fn of(&mut self, staged: &Staged) -> io::Result<Arc<OwnedFd>> {
+        let known = self
+            .0
+            .iter()
+            .find(|(tree, above, _)| Arc::ptr_eq(tree, &staged.tree.folder) && *above == staged.above);
+        if let Some((_, _, folder)) = known {
+            return Ok(Arc::clone(folder));
         }
+        let folder = staged.tree.enter(&staged.above)?;
+        self.0.push((Arc::clone(&staged.tree.folder), staged.above.clone(), Arc::clone(&folder)));
+        Ok(folder)
     }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &Path) -> Vec<std::ffi::OsString> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
-    }
-
-    #[test]
-    fn a_file_stands_under_its_name_only_after_settling() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("a.dcm");
-        let mut writing = stage(&place, 0o600).unwrap();
-        writing.write_all(b"whole").unwrap();
-        let staged = writing.written();
-        assert!(!place.exists());
-        settle(vec![staged]).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"whole");
-        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    /// Does as the disk does, and writes down what it was asked.
-    #[derive(Default)]
-    struct Recording {
-        asked: std::cell::RefCell<Vec<String>>,
-        fails_at: Option<usize>,
-    }
-
-    impl Recording {
-        fn ask(&self, what: &str, path: &Path) -> io::Result<()> {
-            let name = path.file_name().unwrap().to_string_lossy();
-            // Temporary names begin with a number that no test can know.
-            let name = name.strip_prefix(TEMPORARY).map_or(name.clone().into_owned(), |rest| {
-                format!("temporary {}", rest.split_once('-').unwrap().1)
-            });
-            let mut asked = self.asked.borrow_mut();
-            asked.push(format!("{what} {name}"));
-            if self.fails_at == Some(asked.len()) { Err(io::Error::other("worn out")) } else { Ok(()) }
-        }
-    }
-
-    impl Disk for Recording {
-        fn sync(&self, path: &Path) -> io::Result<()> {
-            self.ask("sync", path)?;
-            RealDisk.sync(path)
-        }
-
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.ask("rename to", to)?;
-            RealDisk.rename(from, to)
-        }
-    }
-
-    #[test]
-    fn all_files_are_durable_before_the_first_is_renamed_and_every_folder_after_the_last() {
-        let root = tempfile::tempdir().unwrap();
-        let batch = || {
-            ["images/1.dcm", "findings/1.json", "images/2.dcm"].map(|name| {
-                let place = root.path().join(name);
-                fs::create_dir_all(place.parent().unwrap()).unwrap();
-                stage(&place, 0o600).unwrap().written()
-            })
-        };
-        let disk = Recording::default();
-        settle_on(&disk, batch().into()).unwrap();
-        let expected = [
-            "sync temporary 1.dcm",
-            "sync temporary 1.json",
-            "sync temporary 2.dcm",
-            "rename to 1.dcm",
-            "rename to 1.json",
-            "rename to 2.dcm",
-            "sync images",
-            "sync findings",
-        ];
-        assert_eq!(*disk.asked.borrow(), expected);
-        // Wherever the disk fails, the batch is not said to be durable, and nothing is asked afterwards.
-        for fails_at in 1..=expected.len() {
-            let disk = Recording { fails_at: Some(fails_at), ..Recording::default() };
-            settle_on(&disk, batch().into()).unwrap_err();
-            assert_eq!(*disk.asked.borrow(), expected[..fails_at]);
-        }
-    }
-
-    /// Fails where a folder for its owner alone is made to last while others may look into it.
-    struct Watching(PathBuf);
-
-    impl Disk for Watching {
-        fn sync(&self, _: &Path) -> io::Result<()> {
-            assert_eq!(fs::metadata(&self.0)?.permissions().mode() & 0o777, 0o700);
-            Ok(())
-        }
-
-        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn an_owners_folder_is_closed_to_others_from_the_beginning() {
-        let root = tempfile::tempdir().unwrap();
-        let private = root.path().join("private");
-        folder_on(&Watching(private.clone()), &private, Access::Owner).unwrap();
-    }
-
-    #[test]
-    fn each_folder_that_is_made_is_made_to_last_in_the_one_above_it_and_no_other() {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("a")).unwrap();
-        let disk = Recording::default();
-        folder_on(&disk, &root.path().join("a/b/c"), Access::Shared).unwrap();
-        assert_eq!(*disk.asked.borrow(), ["sync a", "sync b"]);
-        folder_on(&disk, &root.path().join("a/b/c"), Access::Owner).unwrap();
-        assert_eq!(disk.asked.borrow().len(), 2);
-    }
-
-    #[test]
-    fn two_files_for_one_place_do_not_disturb_each_other_and_the_last_one_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("a.dcm");
-        let [one, two] = [b"first", b"later"].map(|bytes| {
-            let mut writing = stage(&place, 0o600).unwrap();
-            writing.write_all(bytes).unwrap();
-            writing.written()
-        });
-        settle(vec![one]).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"first");
-        settle(vec![two]).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"later");
-        assert_eq!(names(folder.path()), ["a.dcm"]);
-    }
-
-    #[test]
-    fn a_file_that_is_not_settled_is_gone_and_a_settled_one_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let half = stage(&folder.path().join("half.dcm"), 0o600).unwrap();
-        let unsettled = stage(&folder.path().join("unsettled.dcm"), 0o600).unwrap().written();
-        settle(vec![stage(&folder.path().join("whole.dcm"), 0o600).unwrap().written()]).unwrap();
-        assert_eq!(names(folder.path()).len(), 3);
-        drop((half, unsettled));
-        assert_eq!(names(folder.path()), ["whole.dcm"]);
-    }
-
-    #[test]
-    fn a_staged_file_holds_no_descriptor() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = || {
-            let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
-            let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
-            targets.filter(|target| target.starts_with(folder.path())).count()
-        };
-        let writing = stage(&folder.path().join("a"), 0o600).unwrap();
-        assert_eq!(held(), 1);
-        let staged = writing.written();
-        assert_eq!(held(), 0);
-        drop(staged);
-    }
-
-    #[test]
-    fn leftovers_of_an_ended_process_are_swept_and_whole_files_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        settle(vec![stage(&folder.path().join("whole.dcm"), 0o600).unwrap().written()]).unwrap();
-        fs::write(folder.path().join(format!("{TEMPORARY}7-cut.dcm")), "half").unwrap();
-        sweep(folder.path()).unwrap();
-        assert_eq!(names(folder.path()), ["whole.dcm"]);
-        // Nothing of this program makes a folder of such a name; what it is, nobody knows.
-        fs::create_dir(folder.path().join(format!("{TEMPORARY}folder"))).unwrap();
-        sweep(folder.path()).unwrap();
-        assert_eq!(names(folder.path()).len(), 2);
-    }
-
-    #[test]
-    fn a_leftover_is_not_written_over() {
-        let folder = tempfile::tempdir().unwrap();
-        // Counting begins at none in each process, and other tests of this one have staged a few.
-        for count in 0..500 {
-            fs::write(folder.path().join(format!("{TEMPORARY}{count}-a.dcm")), "longer").unwrap();
-        }
-        let mut writing = stage(&folder.path().join("a.dcm"), 0o600).unwrap();
-        writing.write_all(b"new").unwrap();
-        settle(vec![writing.written()]).unwrap();
-        assert_eq!(fs::read(folder.path().join("a.dcm")).unwrap(), b"new");
-        assert_eq!(names(folder.path()).len(), 501);
-    }
-
-    #[test]
-    fn a_folder_is_made_with_those_above_it_and_an_owners_folder_is_closed_to_others() {
-        let root = tempfile::tempdir().unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let deep = root.path().join("a/b/private");
-        folder(&deep, Access::Owner).unwrap();
-        assert_eq!(mode(&deep), 0o700);
-        assert_ne!(mode(deep.parent().unwrap()), 0o700);
-        // One that stood open before.
-        fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
-        folder(&deep, Access::Owner).unwrap();
-        assert_eq!(mode(&deep), 0o700);
-        fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
-        folder(&deep, Access::Shared).unwrap();
-        assert_eq!(mode(&deep), 0o755, "what is there is left as it is");
-    }
-}
+#[path = "place_tests.rs"]
+mod tests;

@@ -7,6 +7,8 @@ use crate::journal::Binding;
 
 /// The version of the tables below. Version 1 had no column `again`; version 2 had no `pseudonym_key` and no `lost`.
 pub(crate) const SCHEMA: i64 = 3;
+/// The first version that has written down the key with which it was begun.
+pub(crate) const FIRST_WITH_KEY: i64 = 3;
 
 /// The version of the tables that are there; 0 where there are none.
 pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
@@ -21,6 +23,24 @@ pub(crate) fn bundle(connection: &Connection) -> rusqlite::Result<Option<String>
 /// The id of the key with which the run was begun.
 pub(crate) fn pseudonym_key(connection: &Connection) -> rusqlite::Result<String> {
     connection.query_row("SELECT pseudonym_key FROM run", [], |row| row.get(0))
+}
+
+/// The id of the key, or another word for another key, as the inputs tell that were completed; the last one that tells
+/// decides, for earlier programs let the key change on the way.
+pub(crate) fn key_by_lines(
+    connection: &Connection,
+    binding: &Binding<'_>,
+) -> rusqlite::Result<Option<String>> {
+    let mut select =
+        connection.prepare("SELECT name, line FROM input WHERE line IS NOT NULL ORDER BY completed DESC")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let told = (binding.key_of)(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        if told.is_some() {
+            return Ok(told);
+        }
+    }
+    Ok(None)
 }
 
 /// Whether no input was ever started.
@@ -70,7 +90,7 @@ pub(crate) fn upgrade(connection: &mut Connection, from: i64, binding: &Binding<
              UPDATE input SET again = 1 WHERE outcome = 'quarantine' AND json_extract(line, '$.code') IN ({codes});"
         ))?;
     }
-    // The key was not written down; it is taken to be the one that is there now.
+    // The key was not written down; where no line tells of another, it is taken to be the one that is there now.
     transaction.execute_batch(&format!(
         "ALTER TABLE run ADD COLUMN pseudonym_key TEXT;
          ALTER TABLE input ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;

@@ -4,6 +4,8 @@
 //! The crates below write events and spans with `tracing` and know nothing of where they go; a program calls
 //! [`start`] once. Identity and pixels never enter a field: types that hold them print a placeholder.
 
+mod printable;
+
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -15,6 +17,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use printable::Lines;
+pub use printable::{Layout, printable};
 
 /// What holds where the configured filter says nothing else; there, a later directive of the same target wins. tract warns
 /// of every operator set that it was not tested with: our golden vectors and the capability list say what holds.
@@ -115,10 +120,11 @@ pub enum TelemetryError {
 /// # Errors
 /// The trace file cannot be created, or telemetry was started before.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer()
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_writer(move || Lines { inner: io::stderr(), colours })
+            .with_ansi(colours)
             .with_target(false)
             .boxed(),
         LogFormat::Json => fmt::layer().json().with_writer(io::stderr).boxed(),

@@ -20,14 +20,41 @@ impl Code {
 
     /// A code that a guest names in front of its fault text (`code: text`), or `otherwise` where it names none.
     ///
-    /// Only a code for which `declared` answers yes is kept: the signed manifest lists the codes that a component may
-    /// give, so that no value out of a payload gets through as a code.
+    /// Only a code for which `declared` answers yes is kept, or one of [`OF_THE_SDK`](Self::OF_THE_SDK): the signed manifest
+    /// lists the codes that a component may give, so that no value out of a payload gets through as a code.
     pub fn from_fault_text(text: &str, declared: impl Fn(&str) -> bool, otherwise: &'static str) -> Self {
         match text.split_once(':') {
-            Some((word, _)) if word.len() <= 64 && declared(word) => Self(Cow::Owned(word.to_owned())),
+            Some((word, _)) if word.len() <= 64 && (Self::OF_THE_SDK.contains(&word) || declared(word)) => {
+                Self(Cow::Owned(word.to_owned()))
+            }
             _ => Self::of(otherwise),
         }
     }
+
+    /// Codes that `guest-sdk` itself gives, in any component that is built with it. No manifest has to declare them: they
+    /// are a fixed list, and an operator is to see them whoever wrote the component.
+    pub const OF_THE_SDK: [&str; 20] = [
+        "bad-digest",
+        "bad-pseudonyms",
+        "bad-setting",
+        "bad-shape",
+        "bad-tensor",
+        "invalid-data",
+        "io",
+        "long-read",
+        "memory",
+        "missing-setting",
+        "model-failed",
+        "model-forbidden",
+        "model-missing",
+        "model-timeout",
+        "model-too-large",
+        "output-missing",
+        "payload-too-large",
+        "short-read",
+        "tensor-mismatch",
+        "truncated",
+    ];
 
     /// Codes that say nothing of the input: the next run tries it again.
     pub const OF_THE_DEVICE: [&str; 3] = [HOST_FAULT, INPUT_UNREADABLE, OUTPUT_UNWRITABLE];
@@ -35,7 +62,7 @@ impl Code {
     /// Codes that the host alone gives. A component that gave one could pass its own fault off as the device's, and be
     /// tried again for ever, or tell an operator of something that was not so. The codes of the fault kinds (`malformed`
     /// and so on) are not among them: they are what a fault without a code of its own has.
-    pub const OF_THE_HOST: [&str; 19] = [
+    pub const OF_THE_HOST: [&str; 25] = [
         GUEST_TRAP,
         GUEST_STACK,
         GUEST_MEMORY,
@@ -55,6 +82,12 @@ impl Code {
         OTHER_BUNDLE,
         OTHER_KEY,
         JOURNAL_MISSING,
+        JOURNAL_DAMAGED,
+        JOURNAL_FORMAT,
+        OUTPUT_LINK,
+        MODEL_LIMIT,
+        MODEL_CRASHES_HOST,
+        MODEL_UNBOUNDED,
     ];
 
     /// Whether the device failed, not the input: it may well go through when the device is mended.
@@ -130,6 +163,18 @@ pub const OTHER_BUNDLE: &str = "other-bundle";
 pub const OTHER_KEY: &str = "other-key";
 /// A run is refused: its output folder holds results, and the journal that knows of them is gone.
 pub const JOURNAL_MISSING: &str = "journal-missing";
+/// A run is refused: the journal of its output folder is damaged, or no journal.
+pub const JOURNAL_DAMAGED: &str = "journal-damaged";
+/// A run is refused: the journal of its output folder is of a format that this program does not know.
+pub const JOURNAL_FORMAT: &str = "journal-format";
+/// A run is refused or ended: a symbolic link stands where it makes a folder or a file.
+pub const OUTPUT_LINK: &str = "output-link";
+/// A model is refused: loading it, or running its golden vectors, takes more than a model may.
+pub const MODEL_LIMIT: &str = "model-limit";
+/// A model is refused: it ended the process that tried it out.
+pub const MODEL_CRASHES_HOST: &str = "model-crashes-host";
+/// A model is refused: what a run of it would take depends on values of its tensors, and nothing bounds it.
+pub const MODEL_UNBOUNDED: &str = "model-unbounded";
 
 #[cfg(test)]
 mod tests {
@@ -151,13 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_gives_only_codes_that_are_declared() {
+    fn a_guest_gives_only_codes_that_are_declared_or_the_sdks_own() {
         let declared = |code: &str| code == "burned-in-risk";
         assert_eq!(
             Code::from_fault_text("burned-in-risk: seen", declared, MALFORMED).as_str(),
             "burned-in-risk"
         );
-        for text in ["no colon here", "doe-john: x", "19700101: x", ":", ""] {
+        assert_eq!(Code::from_fault_text("short-read: 1 of 2", declared, INTERNAL).as_str(), "short-read");
+        for text in ["short-reads: x", "no colon here", "doe-john: x", "19700101: x", ":", ""] {
             assert_eq!(Code::from_fault_text(text, declared, MALFORMED).as_str(), MALFORMED, "{text}");
         }
     }

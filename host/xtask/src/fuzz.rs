@@ -36,7 +36,7 @@ pub(crate) struct Target {
 const DICOM: &[&str] = &["tests/fixtures/dicom"];
 
 /// All of them. `every_target_is_listed` compares this with the folder.
-pub(crate) const TARGETS: [Target; 11] = [
+pub(crate) const TARGETS: [Target; 14] = [
     json("canonical-json", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("envelope", &["host/trust/tests/golden", "host/bundle/tests/golden"]),
     json("signature", &["host/bundle/tests/golden"]),
@@ -53,6 +53,9 @@ pub(crate) const TARGETS: [Target; 11] = [
     dicom("dicom-stream", 16 << 10),
     dicom("deidentify", 16 << 10),
     dicom("render", 64 << 10),
+    codec("rle"),
+    codec("jpeg"),
+    codec("jpeg-ls"),
 ];
 
 const fn json(name: &'static str, seeds: &'static [&'static str]) -> Target {
@@ -61,6 +64,11 @@ const fn json(name: &'static str, seeds: &'static [&'static str]) -> Target {
 
 const fn dicom(name: &'static str, longest: u32) -> Target {
     Target { name, seeds: DICOM, longest, dictionary: Some("dicom.dict") }
+}
+
+/// Small images suffice; the target makes its own seeds.
+const fn codec(name: &'static str) -> Target {
+    Target { name, seeds: &[], longest: 4 << 10, dictionary: None }
 }
 
 /// Arguments of `cargo xtask fuzz`.

@@ -5,12 +5,17 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::build::{check, root, say, target};
+use crate::build::{GUEST_TARGET, cargo, check, guest_target, root, say, target};
 
 /// Debian packages with DICOM tools and an archive that somebody else wrote.
 const DEBIAN: [&str; 3] = ["dcmtk", "dicom3tools", "orthanc"];
 /// A program of each.
 const PROGRAMS: [&str; 3] = ["dcmdump", "dciodvfy", "Orthanc"];
+
+/// Programs of crates.io as WebAssembly components: package, version, and the example that is meant where it is no
+/// program of the package. They run in the sandbox as they were published.
+const UPSTREAM: [(&str, &str, Option<&str>); 2] =
+    [("uu_cksum", "0.12.0", None), ("wstd", "0.6.8", Some("http_server"))];
 
 /// The Python environment of the tests.
 pub(crate) fn environment() -> PathBuf {
@@ -48,6 +53,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
         check(apt().arg("update"))?;
         check(apt().args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN))?;
     }
+    upstream()?;
     let requirements = root().join("tests/oracle/requirements.txt");
     let wanted = std::fs::read_to_string(&requirements).context("reading tests/oracle/requirements.txt")?;
     let installed = environment().join("installed.txt");
@@ -62,6 +68,23 @@ pub(crate) fn install() -> anyhow::Result<()> {
             .arg(&requirements),
     )?;
     std::fs::write(&installed, wanted).context("noting what was installed")
+}
+
+/// Builds other people's components into `tools/upstream/bin`. Cargo itself knows which of them are there.
+fn upstream() -> anyhow::Result<()> {
+    guest_target()?;
+    let folder = target().join("tools/upstream");
+    for (package, version, example) in UPSTREAM {
+        say(&format!("building {package} {version} for WebAssembly"));
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "--target", GUEST_TARGET, "--version", version]);
+        install.arg("--root").arg(&folder).arg("--target-dir").arg(folder.join("build"));
+        if let Some(example) = example {
+            install.args(["--example", example]);
+        }
+        check(install.arg(package))?;
+    }
+    Ok(())
 }
 
 /// Where a program is on the path.

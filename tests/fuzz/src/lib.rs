@@ -66,6 +66,27 @@ pub fn seed(name: &str, bytes: &[u8]) {
     }
 }
 
+/// Seeds from the golden streams of `dicom-codec`, those of one codec.
+pub fn seed_code_streams(codec: &str) {
+    let lines = include_str!("../../../components/dicom-codec/tests/golden/streams.txt").lines();
+    for (number, line) in lines.enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let &[kind, rows, columns, samples, bits_allocated, _, _, stream] = words.as_slice() else { continue };
+        let number_of = |text: &str| text.parse().unwrap_or(1);
+        let shape = dicom_codec::Shape {
+            rows: number_of(rows),
+            columns: number_of(columns),
+            samples: number_of(samples),
+            bits_allocated: bits_allocated.parse().unwrap_or(8),
+        };
+        let byte = |at: usize| stream.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes: Vec<u8> = (0..stream.len()).step_by(2).filter_map(byte).collect();
+        if kind == codec {
+            seed(&format!("golden-{number}"), &dicom_codec::fuzz_input(&shape, &bytes));
+        }
+    }
+}
+
 /// Lets panics of other people's codecs pass: in the sandbox they are a trap, and the input is in quarantine. A panic
 /// of our own code, or of the standard library under it, still ends the process.
 pub fn let_foreign_panics_pass() {

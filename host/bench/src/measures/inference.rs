@@ -10,7 +10,7 @@ use martello_bundle::manifest::{
     Backend, ElementType, Model, ModelFormat, Placement, Strictness, TensorSchema,
 };
 use martello_bundle::{EphemeralModel, ephemeral};
-use martello_inference::{Inference, InferenceConfig, LoadedModel, NnState, Tensor};
+use martello_inference::{Inference, InferenceConfig, LoadedModel, ModelCheck, NnState, Tensor};
 use martello_runtime::{
     Contract, Extension, FindingRule, Guest, ImportGrants, Payload, Runtime, StageCall, StageComponent,
 };
@@ -122,7 +122,7 @@ impl<'a> Setup<'a> {
         let bundle = ephemeral(guest.clone(), bench.component("infer")?.into(), limits.clone(), vec![model])?;
         let manifest = bundle.manifest().model(&name).context("the bundle has no model")?.clone();
         let inference = inference(bench, backend)?;
-        let model = inference.load(&bundle.model(&name)?, &manifest)?;
+        let model = inference.load(&bundle.model(&name)?, &manifest, &[])?;
         let runtime = Runtime::start(&bench.runtime_config()?, Nn)?;
         let stage = runtime.load(&bundle.component(&guest)?, &limits, &ImportGrants::default())?;
         let bytes: Bytes = bench_model.input().iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -216,6 +216,7 @@ fn schema(model: &BenchModel, backend: Backend) -> anyhow::Result<Model> {
         labels: Vec::new(),
         calibration: None,
         threshold: None,
+        memory_bytes: None,
         licence: None,
         golden: Vec::new(),
     })
@@ -225,6 +226,8 @@ fn inference(bench: &Bench, backend: Backend) -> anyhow::Result<Inference> {
     let mut config = InferenceConfig::new(&bench.state());
     config.threads = THREADS;
     config.library_folders.clear();
+    // This program tries nothing out for itself, and the models are known.
+    config.check = ModelCheck::DangerouslyInThisProcess;
     if backend == Backend::Onnxruntime {
         let library =
             bench.places.onnxruntime.as_ref().context("no ONNX Runtime (`cargo xtask tools` installs it)")?;

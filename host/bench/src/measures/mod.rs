@@ -1,12 +1,14 @@
 //! Every measure, one module each.
 
 mod binary_size;
+mod checks;
 mod deidentify;
 mod http;
 mod idle_memory;
 mod imaging_bundle;
 mod inference;
 mod instance;
+mod looking_back;
 mod native_code;
 mod normalise;
 mod pipeline;
@@ -27,11 +29,13 @@ pub(crate) fn all() -> Vec<Measure> {
         runaway::measure(),
         http::measure(),
         deidentify::measure(),
+        checks::measure(),
         receive::measure(),
         send::measure(),
         normalise::measure(),
         pipeline::measure(),
         start::measure(),
+        looking_back::measure(),
         idle_memory::measure(),
         binary_size::bare(),
         binary_size::with_tract(),

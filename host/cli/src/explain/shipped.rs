@@ -1,4 +1,4 @@
-//! The codes of the components that ship. Components from elsewhere document their own.
+//! The codes of the components that ship and of the SDK. Components from elsewhere document their own.
 
 use martello_engine::explain::Explanation;
 
@@ -14,6 +14,30 @@ const fn code(
 /// All of them. A code that several components give is explained once, under the first that gives it.
 #[rustfmt::skip]
 pub(crate) const SHIPPED: &[Explanation] = &[
+    code("guest-sdk", "bad-digest",
+        "the host gave a component something else than a digest for what it wrote",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "bad-pseudonyms",
+        "the host gave a component another number of pseudonyms than it asked for",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "bad-shape",
+        "a component resamples or rescales an image of another size than it says",
+        "report it to the component's publisher"),
+    code("guest-sdk", "invalid-data",
+        "a decoder in the component says that the file holds a forbidden value",
+        "look at the file with dcmdump; send it again from the modality"),
+    code("guest-sdk", "io",
+        "reading or writing failed inside the component",
+        "report it with the log at level debug"),
+    code("guest-sdk", "long-read",
+        "the host gave a component more of the payload than it asked for",
+        "install martello and the component's bundle of versions that fit; report it"),
+    code("guest-sdk", "memory",
+        "an allocation failed inside the component",
+        "raise `memory_bytes` in the bundle's limits if such files are expected"),
+    code("guest-sdk", "short-read",
+        "the host gave a component less of the payload than there is",
+        "see the state of the disk, then run again; report it with the log at level debug"),
     code("dicom-guard", "element-order",
         "an element stands behind a later one, or twice",
         "look at the file with dcmdump; send it again from the modality"),
@@ -62,6 +86,9 @@ pub(crate) const SHIPPED: &[Explanation] = &[
     code("dicom-deid", "encapsulated-document",
         "the file holds a document (PDF, CDA), whose text cannot be cleaned",
         "keep such objects out of this pipeline"),
+    code("dicom-deid", "frame-data",
+        "a compressed frame holds bytes that are none of its pixels, or text (also from deid-verify)",
+        "a person looks at the file in quarantine; compress it again from its pixels"),
     code("dicom-deid", "identifier-length",
         "a UID, a patient's number or a name has more than 4096 bytes, so it is none",
         "look at the file with dcmdump; send it again from the modality"),
@@ -126,7 +153,7 @@ pub(crate) const SHIPPED: &[Explanation] = &[
         "the object does not say what was done with its dates, or not what the settings ask for",
         "give both stages the same setting `dates`"),
     code("deid-verify", "frame-comment",
-        "a comment stands in the header of a compressed frame",
+        "a comment stands in a compressed frame",
         "report it: the de-identifier did not blank it"),
     code("deid-verify", "identifier-in-value",
         "a number of a person (MRN, SSN and the like) stands in a value that was to stay",
@@ -196,6 +223,9 @@ pub(crate) const SHIPPED: &[Explanation] = &[
         "keep such objects out of this pipeline, or split them"),
     code("dicom-render", "jpeg",
         "the JPEG stream is broken",
+        "send it again from the modality"),
+    code("dicom-render", "jpeg-ls",
+        "the JPEG-LS stream is broken",
         "send it again from the modality"),
     code("dicom-render", "jpeg2000",
         "the JPEG 2000 stream is broken",

@@ -10,12 +10,15 @@ use martello_bundle::manifest::{ElementType, Model};
 use martello_bundle::{EphemeralModel, ephemeral};
 use martello_engine::npy::TENSOR_MEDIA_TYPE;
 use martello_engine::{DeviceConfig, NnExtension};
-use martello_inference::{Inference, InferenceError, ModelError, NnState, Ran, Tensor};
+use martello_inference::{InferenceError, ModelError, NnState, Ran, Tensor};
 use martello_runtime::{Contract, ImportGrants, Output, Payload, Runtime, StageCall, StageFailure};
 use martello_vocab::{ByteCount, Limits, Name};
 
 /// The component, as the build script made it.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tensor-probe.wasm"));
+
+/// The most that any guest may compute.
+const LONGEST_COMPUTE_MS: u64 = 600_000;
 
 /// What came out.
 pub(super) struct Answer {
@@ -71,16 +74,18 @@ pub(super) fn run(
     bytes: Bytes,
     inputs: &[(String, Tensor)],
     repeat: u32,
+    wall_ms: u64,
 ) -> Result<Answer, Failure> {
     let limits = Limits {
         memory_bytes: config.runtime.memory_ceiling,
-        compute_ms: 600_000,
-        wall_ms: 3_600_000,
+        compute_ms: wall_ms.min(LONGEST_COMPUTE_MS),
+        wall_ms,
         output_bytes: ByteCount::mebibytes(2048),
         tensor_bytes: ByteCount::mebibytes(2048),
         ..Limits::default()
     };
-    let inference = Inference::new(&config.inference).map_err(Failure::Policy)?;
+    config.inference.longest_run = limits.wall();
+    let inference = martello_engine::inference(&config).map_err(Failure::Policy)?;
     let name: Name = "tensor-probe".parse().context("naming the guest")?;
     let model_name = model.name.clone();
     let models = vec![EphemeralModel { model, bytes }];
@@ -89,7 +94,7 @@ pub(super) fn run(
     let manifest = bundle.manifest();
     let entry = manifest.models.first().context("the model is gone")?;
     let blob = bundle.model(&model_name).context("reading the model")?;
-    let loaded = inference.load(&blob, entry).map_err(Failure::Model)?;
+    let loaded = inference.load(&blob, entry, &[]).map_err(Failure::Model)?;
 
     config.runtime.guest_threads = 1;
     let runtime = Runtime::start(&config.runtime, NnExtension::Linked).context("starting the sandbox")?;

@@ -190,10 +190,13 @@ mod tests {
     #[test]
     fn an_input_that_is_broken_off_in_good_order_is_not_blamed_and_one_that_panics_is() {
         let folder = tempfile::tempdir().unwrap();
-        let binding =
-            martello_store::Binding { bundle: martello_vocab::Digest::of(b""), pseudonym_key: "0a0b0c0d" };
-        let journal =
-            Arc::new(Journal::open(folder.path(), &binding, martello_store::Remains::Nothing).unwrap());
+        let binding = martello_store::Binding {
+            bundle: martello_vocab::Digest::of(b""),
+            pseudonym_key: "0a0b0c0d",
+            key_of: &|_, _| None,
+        };
+        let memory = martello_store::place::Tree::open(folder.path()).unwrap();
+        let journal = Arc::new(Journal::open(&memory, &binding, martello_store::Remains::Nothing).unwrap());
         let (release, mut released) = mpsc::channel(3);
         let ticket = |id: &str| {
             let input = martello_store::Started { id, name: id, digest: None, fingerprint: (0, 0) };

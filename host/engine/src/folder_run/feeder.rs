@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use martello_ingest::{Event, Folder, Found, Watch};
+use martello_ingest::{Event, Folder, Found, Ignored, IngestError, Watch};
 use tokio::sync::mpsc;
 
 use super::{Observer, RunError, Stop, WatchMode};
@@ -31,36 +31,61 @@ pub(super) struct Feeder {
     pub(super) again: Option<Duration>,
 }
 
+/// What a feeder has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fed {
+    /// Inputs that were found and not sent because the run is stopped.
+    pub(super) left: u64,
+    /// What the last scan left alone.
+    pub(super) ignored: Ignored,
+}
+
 impl Feeder {
-    /// Sends what is found, and returns how many inputs were found and not sent because the run is stopped.
-    pub(super) fn work(&self, to_workers: &mpsc::Sender<Found>) -> Result<u64, RunError> {
+    /// Sends what is found, until all of it is sent or the run is stopped.
+    pub(super) fn work(&self, to_workers: &mpsc::Sender<Found>) -> Result<Fed, RunError> {
         // The watch begins before the scan, so that nothing falls between the two.
-        let mut watch = match self.watch {
+        let watch = match self.watch {
             WatchMode::Watch => Some(Watch::begin(&self.folder)?),
             WatchMode::Once => None,
         };
-        let mut total = 0;
+        let mut fed = Fed::default();
         let mut unsettled = Unsettled::default();
+        let mut total = 0;
         let mut send = |found: Found| {
             total += 1;
             self.observer.found(total);
             // A closed channel means that the run ends; the loop sees it at its next turn.
             to_workers.blocking_send(found).is_ok()
         };
-        let mut scanned = self.folder.scan()?.into_iter();
+        let mut scanned = self.scan(&mut fed.ignored)?.into_iter();
         while !self.stop.is_asked()
             && let Some(found) = scanned.next()
         {
             if watch.is_some() && !found.is_settled(SystemTime::now(), SETTLED_AFTER) {
                 unsettled.add(found);
             } else if !send(found) {
-                return Ok(0);
+                return Ok(fed);
             }
         }
-        let left = scanned.len() as u64;
-        let Some(watch) = &mut watch else { return Ok(left) };
+        fed.left = scanned.len() as u64;
+        if let Some(watch) = watch {
+            self.watch(watch, to_workers, unsettled, &mut send, &mut fed)?;
+        }
+        Ok(fed)
+    }
+
+    /// Sends what comes, until the run is stopped.
+    fn watch(
+        &self,
+        mut watch: Watch,
+        to_workers: &mpsc::Sender<Found>,
+        mut unsettled: Unsettled,
+        send: &mut dyn FnMut(Found) -> bool,
+        fed: &mut Fed,
+    ) -> Result<(), RunError> {
         let mut quiet = Quiet::default();
         let mut scanned = Instant::now();
+        let mut scan_is_due = false;
         while !self.stop.is_asked() && !to_workers.is_closed() {
             let turn = if unsettled.0.is_empty() { WATCH_TURN } else { SETTLED_AFTER / 4 };
             let mut ready = Vec::new();
@@ -71,7 +96,17 @@ impl Feeder {
                         ready.push(found);
                     }
                     Event::Unsettled(found) => unsettled.add(found),
-                    Event::Lost => self.folder.scan()?.into_iter().for_each(|found| unsettled.add(found)),
+                    Event::Lost => scan_is_due = true,
+                }
+            }
+            if scan_is_due {
+                match self.scan(&mut fed.ignored) {
+                    Ok(found) => {
+                        scan_is_due = false;
+                        found.into_iter().for_each(|found| unsettled.add(found));
+                    }
+                    // The folder is gone again; the watch tells when it is back.
+                    Err(error) => tracing::debug!(%error, "the input folder cannot be scanned yet"),
                 }
             }
             ready.extend(unsettled.settled(&self.folder, SystemTime::now()));
@@ -82,13 +117,25 @@ impl Feeder {
             }
             if known == 0 && self.again.is_some_and(|again| scanned.elapsed() >= again) {
                 scanned = Instant::now();
-                ready = self.folder.scan()?;
+                scan_is_due = true;
             }
-            if !ready.into_iter().all(&mut send) {
-                return Ok(0);
+            if !ready.into_iter().all(&mut *send) {
+                return Ok(());
             }
         }
-        Ok(left + unsettled.0.len() as u64)
+        fed.left += unsettled.0.len() as u64;
+        Ok(())
+    }
+
+    /// Scans the folder, and tells of what is left alone in it where that is something else than before.
+    fn scan(&self, ignored: &mut Ignored) -> Result<Vec<Found>, IngestError> {
+        let scanned = self.folder.survey()?;
+        // What the device keeps beside what it received is its own.
+        if self.again.is_none() && scanned.ignored != *ignored {
+            scanned.ignored.warn();
+            *ignored = scanned.ignored;
+        }
+        Ok(scanned.found)
     }
 }
 
@@ -132,20 +179,102 @@ mod tests {
         fn completed(&self, _line: Option<&crate::ReportLine>) {}
     }
 
+    /// A feeder that watches a folder until it is stopped.
+    fn watching(root: &std::path::Path, stop: &Stop) -> Feeder {
+        Feeder {
+            folder: Folder::open(root).unwrap(),
+            watch: WatchMode::Watch,
+            observer: Arc::new(Silent),
+            stop: stop.clone(),
+            at_work: Arc::default(),
+            again: None,
+        }
+    }
+
+    /// The next input that is told of, if one is within a time.
+    fn next(found: &mut mpsc::Receiver<Found>, within: Duration) -> Option<Found> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(within, found.recv()).await.ok().flatten() })
+    }
+
+    #[test]
+    fn what_changed_while_events_were_lost_is_told_of_as_it_is_in_the_end() {
+        let root = tempfile::tempdir().unwrap();
+        let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        let stop = Stop::default();
+        let (send, mut found) = mpsc::channel(1);
+        let feeder = watching(root.path(), &stop);
+        let feeder = std::thread::spawn(move || feeder.work(&send));
+        // While nobody takes what is told, nobody reads what the kernel tells either.
+        let names = ["a", "b", "c", "d"];
+        for name in names {
+            std::fs::write(root.path().join(name), "first").unwrap();
+        }
+        assert!(next(&mut found, Duration::from_secs(20)).is_some());
+        for _ in 0..=most / 2 {
+            for name in ["x", "y"] {
+                drop(std::fs::File::create(root.path().join(name)).unwrap());
+            }
+        }
+        std::fs::write(root.path().join("a"), "changed since").unwrap();
+        std::fs::write(root.path().join("new"), "new").unwrap();
+        let (mut told, begun) = (BTreeMap::new(), Instant::now());
+        while told.get("a") != Some(&13) || told.get("new") != Some(&3) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{told:?}");
+            if let Some(found) = next(&mut found, Duration::from_secs(20)) {
+                told.insert(found.name, found.length);
+            }
+        }
+        stop.complete();
+        drop(found);
+        feeder.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn files_of_a_folder_that_was_gone_for_a_while_are_told_of_when_it_is_back() {
+        let above = tempfile::tempdir().unwrap();
+        let root = above.path().join("in");
+        std::fs::create_dir(&root).unwrap();
+        let stop = Stop::default();
+        let (send, mut found) = mpsc::channel(1);
+        let feeder = watching(&root, &stop);
+        let feeder = std::thread::spawn(move || feeder.work(&send));
+        for name in ["first", "second"] {
+            // Aside, and put in place whole.
+            let aside = above.path().join("aside");
+            std::fs::create_dir(&aside).unwrap();
+            std::fs::write(aside.join(name), "1").unwrap();
+            std::fs::remove_dir_all(&root).unwrap();
+            std::fs::rename(&aside, &root).unwrap();
+            let told = next(&mut found, Duration::from_secs(20)).unwrap();
+            assert_eq!(told.name, name);
+        }
+        stop.complete();
+        drop(found);
+        feeder.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_is_left_alone_is_counted_but_in_a_folder_of_the_devices_own() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join(".hidden"), "1").unwrap();
+        let (send, found) = mpsc::channel(1);
+        let feeder = Feeder { watch: WatchMode::Once, ..watching(root.path(), &Stop::default()) };
+        let hidden = Ignored { hidden: 1, ..Ignored::default() };
+        assert_eq!(feeder.work(&send).unwrap(), Fed { left: 0, ignored: hidden });
+        let own = Feeder { again: Some(Duration::from_secs(1)), ..feeder };
+        assert_eq!(own.work(&send).unwrap(), Fed::default());
+        drop(found);
+    }
+
     #[test]
     fn what_is_left_in_a_folder_where_nothing_waits_is_told_of_again_where_that_is_wanted() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("left"), "1").unwrap();
         let stop = Stop::default();
         let (to_workers, mut found) = mpsc::channel(1);
-        let feeder = Feeder {
-            folder: Folder::open(root.path()).unwrap(),
-            watch: WatchMode::Watch,
-            observer: Arc::new(Silent),
-            stop: stop.clone(),
-            at_work: Arc::default(),
-            again: Some(Duration::ZERO),
-        };
+        let feeder = Feeder { again: Some(Duration::ZERO), ..watching(root.path(), &stop) };
         let feeder = std::thread::spawn(move || feeder.work(&to_workers).unwrap());
         // The first time because it is there, the others because it still is.
         let begun = Instant::now();
@@ -178,26 +307,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = std::fs::File::create(root.path().join("a")).unwrap();
         let stop = Stop::default();
-        let feeder = Feeder {
-            folder: Folder::open(root.path()).unwrap(),
-            watch: WatchMode::Watch,
-            observer: Arc::new(Silent),
-            stop: stop.clone(),
-            at_work: Arc::default(),
-            again: None,
-        };
+        let feeder = watching(root.path(), &stop);
         let (send, mut receive) = mpsc::channel(3);
         let feeder = std::thread::spawn(move || feeder.work(&send));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut next = |within: Duration| {
-            runtime.block_on(async { tokio::time::timeout(within, receive.recv()).await.ok().flatten() })
-        };
-        assert_eq!(next(Duration::from_millis(700)), None, "it was changed a moment ago");
+        assert_eq!(next(&mut receive, Duration::from_millis(700)), None, "it was changed a moment ago");
         std::io::Write::write_all(&mut &file, b"whole").unwrap();
         drop(file);
-        let found = next(Duration::from_secs(30)).unwrap();
+        let found = next(&mut receive, Duration::from_secs(30)).unwrap();
         assert_eq!((found.name.as_str(), found.length), ("a", 5));
-        assert_eq!(next(SETTLED_AFTER + Duration::from_secs(1)), None, "it was told of already");
+        let quiet = SETTLED_AFTER + Duration::from_secs(1);
+        assert_eq!(next(&mut receive, quiet), None, "it was told of already");
         stop.complete();
         feeder.join().unwrap().unwrap();
     }

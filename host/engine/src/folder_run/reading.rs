@@ -1,7 +1,7 @@
 //! Reading inputs: what is hashed is what is worked on.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 use bytes::Bytes;
 use martello_ingest::Found;
@@ -35,10 +35,13 @@ impl ReadError {
     }
 }
 
-/// Reads and hashes an input; a large one is copied into `spool`, which must be a folder of the device's own: the copy
+/// Reads and hashes an input; a large one is copied into a file that `unnamed` makes, on the device's own disk: the copy
 /// is identified data. What is worked on is what was hashed: the bytes are held, or copied into an unnamed
 /// file, so that a file that changes meanwhile cannot be one thing to the digest and another to the pipeline.
-pub(super) fn read_input(found: &Found, spool: &Path) -> Result<(Payload, Digest), ReadError> {
+pub(super) fn read_input(
+    found: &Found,
+    unnamed: impl FnOnce() -> io::Result<File>,
+) -> Result<(Payload, Digest), ReadError> {
     let mut file = found.open().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ReadError::Gone,
         _ => ReadError::Unreadable(error),
@@ -56,7 +59,7 @@ pub(super) fn read_input(found: &Found, spool: &Path) -> Result<(Payload, Digest
         let digest = Digest::of(&bytes);
         return Ok((Payload::memory(MEDIA_TYPE, Bytes::from(bytes)), digest));
     }
-    let mut copy = tempfile::tempfile_in(spool).map_err(ReadError::Spool)?;
+    let mut copy = unnamed().map_err(ReadError::Spool)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; 1 << 20];
     let mut copied = 0_u64;

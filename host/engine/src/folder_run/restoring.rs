@@ -3,24 +3,27 @@
 //! Pseudonyms are a function of key and input, so an input that is done again gives the same files under the same names.
 //! The first result stands: an input that gives others now, or is refused now, is left as it is and told of.
 
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 
+use martello_runtime::Pseudonyms;
+use martello_store::place::Tree;
 use martello_store::{Journal, JournalError, Look};
 use martello_vocab::{Code, Digest, Hasher, code};
 use serde::Deserialize;
 
 use super::MissingOutputs;
 use crate::report::ReportLine;
+use crate::site_key::SiteKey;
 
-/// Marks inputs whose outputs are gone or cut in the journal.
-pub(super) fn review(journal: &Journal, output: &Path, missing: MissingOutputs) -> Result<(), JournalError> {
-    let lost = journal.review(|line, look| match missing {
-        MissingOutputs::Leave => true,
-        // A line that cannot be read names nothing that could be missing.
-        MissingOutputs::Restore => Recorded::of(line).is_none_or(|recorded| recorded.is_there(output, look)),
-    })?;
+/// Marks inputs whose outputs are gone or cut in the journal, or leaves them as they are, marks included.
+pub(super) fn review(journal: &Journal, output: &Tree, missing: MissingOutputs) -> Result<(), JournalError> {
+    if missing == MissingOutputs::Leave {
+        journal.leave_lost();
+        return Ok(());
+    }
+    // A line that cannot be read names nothing that could be missing.
+    let lost = journal
+        .review(|line, look| Recorded::of(line).is_none_or(|recorded| recorded.is_there(output, look)))?;
     if lost > 0 {
         tracing::warn!(
             inputs = lost,
@@ -28,6 +31,30 @@ pub(super) fn review(journal: &Journal, output: &Path, missing: MissingOutputs) 
         );
     }
     Ok(())
+}
+
+/// The id of the pseudonym key with which an input was worked on, as far as its line tells: a de-identifier that asked
+/// for pseudonyms notes it in its evidence; else the journal's name for the file is what this key makes of the name in the
+/// report, or it is not.
+pub(super) fn key_of(key: &SiteKey, name: &str, line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        input: Option<String>,
+        #[serde(default)]
+        stages: Vec<Stage>,
+    }
+    #[derive(Deserialize)]
+    struct Stage {
+        #[serde(default)]
+        notes: Vec<String>,
+    }
+    let line: Line = serde_json::from_str(line).ok()?;
+    let notes = line.stages.iter().flat_map(|stage| &stage.notes);
+    if let Some(noted) = notes.filter_map(|note| note.strip_prefix("pseudonym-key-")).next() {
+        return Some(noted.to_owned());
+    }
+    let is_known = key.name_id(&line.input?) == name;
+    Some(if is_known { key.key_id() } else { "another".to_owned() })
 }
 
 /// What a line of the report says of outputs.
@@ -63,7 +90,7 @@ impl Recorded {
         serde_json::from_str(line).ok()
     }
 
-    fn is_there(&self, output: &Path, look: Look) -> bool {
+    fn is_there(&self, output: &Tree, look: Look) -> bool {
         let there = self.outputs.iter().all(|file| file.is_there(output, look));
         if !there {
             tracing::info!(id = %self.id, "outputs of this input are gone or cut");
@@ -90,16 +117,15 @@ impl Recorded {
 
 impl RecordedFile {
     /// A file that cannot be looked at counts as gone: making it again tells why.
-    fn is_there(&self, output: &Path, look: Look) -> bool {
-        let path = output.join(&self.path);
-        let Ok(found) = fs::symlink_metadata(&path) else { return false };
-        found.is_file()
-            && self.bytes.is_none_or(|bytes| bytes == found.len())
-            && (look == Look::Glance || digest_of(&path).is_ok_and(|digest| digest == self.digest))
+    fn is_there(&self, output: &Tree, look: Look) -> bool {
+        let Ok(Some(length)) = output.length(&self.path) else { return false };
+        self.bytes.is_none_or(|bytes| bytes == length)
+            && (look == Look::Glance
+                || digest_of(output, &self.path).is_ok_and(|digest| digest == self.digest))
     }
 }
 
-fn digest_of(path: &Path) -> io::Result<Digest> {
+fn digest_of(output: &Tree, place: &str) -> io::Result<Digest> {
     struct Hashing(Hasher);
     impl io::Write for Hashing {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -112,12 +138,14 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
         }
     }
     let mut hashing = Hashing(Hasher::new());
-    io::copy(&mut File::open(path)?, &mut hashing)?;
+    io::copy(&mut output.read(place)?, &mut hashing)?;
     Ok(hashing.0.finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn recorded(files: &[(&str, &[u8], Option<u64>)]) -> Recorded {
@@ -132,7 +160,8 @@ mod tests {
     #[test]
     fn outputs_are_there_in_their_sizes_at_a_glance_and_in_every_byte_closely() {
         let folder = tempfile::tempdir().unwrap();
-        let is_there = |file, look| recorded(&[file]).is_there(folder.path(), look);
+        let output = Tree::open(folder.path()).unwrap();
+        let is_there = |file, look| recorded(&[file]).is_there(&output, look);
         fs::write(folder.path().join("a"), "whole").unwrap();
         fs::create_dir(folder.path().join("folder")).unwrap();
         std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
@@ -150,7 +179,7 @@ mod tests {
             assert_eq!(is_there(file, Look::Closely), closely, "{file:?}");
         }
         let both: [(&str, &[u8], _); 2] = [("a", b"whole", Some(5)), ("b", b"", None)];
-        assert!(!recorded(&both).is_there(folder.path(), Look::Glance), "one of two is gone");
+        assert!(!recorded(&both).is_there(&output, Look::Glance), "one of two is gone");
     }
 
     #[test]
@@ -171,6 +200,7 @@ mod tests {
                 code: code.map(martello_vocab::Code::of),
                 refused_by: None,
                 outputs: outputs.collect(),
+                supersedes: Vec::new(),
                 bundle: Digest::of(b""),
                 stages: Vec::new(),
                 models: Vec::new(),
@@ -194,6 +224,27 @@ mod tests {
         }
         for code in Code::OF_THE_DEVICE.into_iter().chain([code::INPUT_CRASHES_HOST]) {
             assert_eq!(before.compare(&line(&[("a", b"1")], Some(code))), Again::Failed, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_line_tells_with_which_key_it_was_made_by_its_notes_or_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, other] =
+            ["key", "other"].map(|name| SiteKey::open_or_make(&folder.path().join(name)).unwrap());
+        let named = r#"{"input":"a.dcm","stages":[{"stage":"render"}]}"#;
+        let noted = format!(
+            r#"{{"input":"a.dcm","stages":[{{"stage":"a"}},{{"notes":["other","pseudonym-key-{}"]}}]}}"#,
+            key.key_id()
+        );
+        let name = key.name_id("a.dcm");
+        for line in [named, &noted] {
+            assert_eq!(key_of(&key, &name, line), Some(key.key_id()), "{line}");
+        }
+        assert_eq!(key_of(&other, &name, named).as_deref(), Some("another"));
+        assert_eq!(key_of(&other, &name, &noted), Some(key.key_id()));
+        for silent in [r#"{"id":"1","stages":[]}"#, "no line"] {
+            assert_eq!(key_of(&other, &name, silent), None, "{silent}");
         }
     }
 

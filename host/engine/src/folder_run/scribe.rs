@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use martello_ingest::Found;
-use martello_store::place::{self, Staged};
+use martello_store::place::{self, Staged, Tree};
 use martello_store::{Completed, Journal, Outcome, Tally};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::dispatch::Ticket;
 use super::restoring::Again;
 use super::{Input, Observer, ReportMode, RunError};
-use crate::outputs::OutputFolder;
+use crate::outputs::{OutputFolder, REPORT};
 use crate::report::ReportLine;
 
 /// Inputs that are made durable together at most.
@@ -36,6 +36,8 @@ pub(super) struct Finished {
     pub(super) line: Box<ReportLine>,
     pub(super) ticket: Ticket,
     pub(super) before: Before,
+    /// Ids of inputs in quarantine whose place it takes.
+    pub(super) instead_of: Vec<String>,
 }
 
 /// What the report says already of an input that is completed now.
@@ -59,8 +61,7 @@ pub(super) struct Written {
 pub(super) struct Scribe {
     journal: Arc<Journal>,
     report: File,
-    report_path: PathBuf,
-    output: PathBuf,
+    output: OutputFolder,
     input: Input,
     observer: Arc<dyn Observer>,
     mode: ReportMode,
@@ -72,28 +73,28 @@ impl Scribe {
     /// Opens the report, made new from the journal: the journal is the truth, the report its view.
     pub(super) fn open(
         journal: Arc<Journal>,
-        output: &OutputFolder,
+        output: OutputFolder,
         input: Input,
         observer: Arc<dyn Observer>,
         mode: ReportMode,
     ) -> Result<Self, RunError> {
-        let report_path = output.report();
-        let report = make_report(&journal, &report_path, mode)?;
-        let output = output.path().to_owned();
-        Ok(Self { journal, report, report_path, output, input, observer, mode, stale: false })
+        let report = make_report(&journal, output.tree(), mode)?;
+        Ok(Self { journal, report, output, input, observer, mode, stale: false })
     }
 
     /// Commits what workers send until the last of them is gone, and returns how many inputs ended how.
     ///
-    /// Where an input has a new line, the old one stands before it in the report until the end of the run.
+    /// Where an input has a new line, the old one stands before it in the report until nothing waits to be committed:
+    /// then the report is made new.
     pub(super) fn work(mut self, mut from_workers: mpsc::Receiver<ForScribe>) -> Result<Written, RunError> {
         let mut batch = Vec::with_capacity(LARGEST_BATCH);
         let mut written = Written::default();
         while from_workers.blocking_recv_many(&mut batch, LARGEST_BATCH) > 0 {
             self.commit(batch.drain(..), &mut written)?;
-        }
-        if self.stale {
-            make_report(&self.journal, &self.report_path, self.mode)?;
+            if self.stale && from_workers.is_empty() {
+                self.report = make_report(&self.journal, self.output.tree(), self.mode)?;
+                self.stale = false;
+            }
         }
         Ok(written)
     }
@@ -107,6 +108,7 @@ impl Scribe {
         let mut files = Vec::new();
         let mut completed = Vec::new();
         let mut ended = Vec::new();
+        let mut gone = Vec::new();
         for told in batch {
             let ForScribe::Finished(finished) = told else {
                 self.stale = true;
@@ -115,7 +117,7 @@ impl Scribe {
             let finished = *finished;
             files.extend(finished.staged);
             let new_line = serde_json::to_string(&finished.line)
-                .map_err(|error| RunError::Report { path: self.report_path.clone(), source: error.into() })?;
+                .map_err(|error| RunError::Report { path: self.report_path(), source: error.into() })?;
             let outcome = match &finished.line.code {
                 None => Outcome::Done,
                 Some(code) if code.is_of_the_device() => Outcome::DeviceFailed,
@@ -136,21 +138,28 @@ impl Scribe {
                     new_line
                 }
             };
-            completed.push(Completed { id: finished.line.id.clone(), outcome, line });
+            self.stale |= !finished.instead_of.is_empty();
+            gone.extend(finished.instead_of.iter().cloned());
+            let (id, instead_of) = (finished.line.id.clone(), finished.instead_of);
+            completed.push(Completed { id, outcome, line, instead_of });
             ended.push((finished.line, finished.found, outcome, finished.ticket, is_new));
         }
-        place::settle(files).map_err(|source| RunError::Settle { path: self.output.clone(), source })?;
+        place::settle(files).map_err(|source| RunError::Settle { path: self.output_path(), source })?;
         let new = ended.iter().filter(|(.., is_new)| *is_new).flat_map(|(line, ..)| &line.outputs);
         let exports: Vec<_> = new.filter(|file| OutputFolder::is_export(file)).collect();
         if !exports.is_empty() {
-            let handed_on = self.observer.exported(&self.output, &exports);
-            handed_on.map_err(|source| RunError::HandOn { path: self.output.clone(), source })?;
+            let handed_on = self.observer.exported(self.output.tree().path(), &exports);
+            handed_on.map_err(|source| RunError::HandOn { path: self.output_path(), source })?;
         }
         self.journal.complete(&completed)?;
+        for id in &gone {
+            let taken = self.output.take_out_of_quarantine(id);
+            taken.map_err(|source| RunError::Write { path: self.output_path(), source })?;
+        }
         let reported = self
             .report
             .write_all(text.as_bytes())
-            .map_err(|source| RunError::Report { path: self.report_path.clone(), source });
+            .map_err(|source| RunError::Report { path: self.report_path(), source });
         for (line, found, outcome, ticket, _) in ended {
             ticket.committed();
             if outcome != Outcome::DeviceFailed {
@@ -160,12 +169,20 @@ impl Scribe {
         }
         reported
     }
+
+    fn output_path(&self) -> PathBuf {
+        self.output.tree().path().to_owned()
+    }
+
+    fn report_path(&self) -> PathBuf {
+        self.output.tree().path().join(REPORT)
+    }
 }
 
 /// Makes the report new from the journal, and opens it to be written on.
-fn make_report(journal: &Journal, path: &Path, mode: ReportMode) -> Result<File, RunError> {
-    let in_report = |source| RunError::Report { path: path.to_owned(), source };
-    let mut fresh = place::stage(path, 0o640).map_err(in_report)?;
+fn make_report(journal: &Journal, output: &Tree, mode: ReportMode) -> Result<File, RunError> {
+    let in_report = |source| RunError::Report { path: output.path().join(REPORT), source };
+    let mut fresh = BufWriter::new(output.stage(REPORT, 0o640).map_err(in_report)?);
     journal.lines(|line| {
         match mode {
             ReportMode::Named => writeln!(fresh, "{line}"),
@@ -173,8 +190,9 @@ fn make_report(journal: &Journal, path: &Path, mode: ReportMode) -> Result<File,
         }
         .map_err(in_report)
     })?;
+    let fresh = fresh.into_inner().map_err(|error| in_report(error.into_error()))?;
     place::settle(vec![fresh.written()]).map_err(in_report)?;
-    File::options().append(true).open(path).map_err(in_report)
+    output.append(REPORT).map_err(in_report)
 }
 
 /// A line of the report without the input's file name, which a run with names has recorded.

@@ -15,12 +15,13 @@ use tokio::task::block_in_place;
 use tracing::Instrument;
 
 use super::dispatch::{Ticket, Turn};
+use super::earlier::Earlier;
 use super::reading::{ReadError, read_input};
 use super::restoring::{Again, Recorded};
 use super::scribe::{Before, Finished, ForScribe};
 use super::{Input, Observer, ReportMode, RunError, Stop};
 use crate::activation::Active;
-use crate::outputs::OutputFolder;
+use crate::outputs::{OutputFolder, Written};
 use crate::pass::{Pass, Refusal};
 use crate::report::{ModelLine, REPORT_SCHEMA, ReportLine, StageLine, Timings, milliseconds};
 
@@ -54,42 +55,78 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Works on an input that was found, as far as the scribe.
     pub(super) async fn handle(&self, found: Found, mut ticket: Ticket) -> Result<Handled, RunError> {
         if self.stop.is_asked() {
             return Ok(Handled::Stopped);
         }
-        let name_id = self.active.site_key.name_id(&found.name);
-        let fingerprint = (found.length, found.changed);
+        let name = self.active.site_key.name_id(&found.name);
         // The journal and files block; the runtime moves its other work to another thread meanwhile.
-        if block_in_place(|| self.journal.is_complete(&name_id, fingerprint))? {
+        if block_in_place(|| self.journal.is_complete(&name, fingerprint(&found)))? {
             return Ok(self.complete_before(&found));
         }
-        let begun = Instant::now();
-        let read = block_in_place(|| read_input(&found, &self.output.memory()));
-        let read_time = begun.elapsed();
-        let input = match read {
-            Ok((payload, digest)) => Ok(Read { payload, digest }),
-            // A file that vanished before it could be read is no input any more.
-            Err(ReadError::Gone) => return Ok(Handled::Left),
-            Err(error) => Err(error),
-        };
-        let digest = input.as_ref().ok().map(|input| input.digest);
-        let id = match &digest {
-            Some(digest) => self.active.site_key.input_id(&found.name, digest),
-            None => self.active.site_key.unread_id(&found.name, fingerprint),
-        };
-        // The host was ended while this input and others were at work: it is not blamed before it was tried alone.
-        let turn = match block_in_place(|| self.journal.starts(&id))? {
-            0 => Turn::Beside { _guard: Arc::clone(&self.turns).read_owned().await },
-            _ => Turn::Alone { _guard: Arc::clone(&self.turns).write_owned().await },
-        };
+        // A file that vanished before it could be read is no input any more.
+        let Some(looked) = block_in_place(|| self.look(found, name))? else { return Ok(Handled::Left) };
+        let turn = self.turn(&looked.id).await?;
         if self.stop.is_asked() {
             return Ok(Handled::Stopped);
         }
-        let started = Started { id: &id, name: &name_id, digest, fingerprint };
+        let Some(begun) = self.start(&looked, &mut ticket, turn).await? else {
+            return Ok(self.complete_before(&looked.found));
+        };
+        let trace_id = trace_id();
+        let span =
+            tracing::info_span!("input", id = %looked.id, trace = %trace_id, bytes = looked.found.length);
+        let pass = self.pass(&looked, begun.count, &trace_id).instrument(span.clone()).await;
+        let (staged, line) = block_in_place(|| span.in_scope(|| self.write(&looked, &pass, trace_id)))?;
+        self.hand_over(looked, staged, line, begun, ticket).await
+    }
+
+    /// Reads and hashes an input, and gives it its id. None where it is gone.
+    fn look(&self, found: Found, name: String) -> Result<Option<Looked>, RunError> {
+        let begun = Instant::now();
+        let read = read_input(&found, || self.output.unnamed());
+        let read_time = begun.elapsed();
+        let input = match read {
+            Ok((payload, digest)) => Ok(Read { payload, digest }),
+            Err(ReadError::Gone) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        let key = &self.active.site_key;
+        let (id, earlier) = match &input {
+            Ok(Read { payload, digest }) => {
+                (key.input_id(&found.name, digest), Earlier::of(self.journal.quarantined(&name)?, payload))
+            }
+            Err(_) => (key.unread_id(&found.name, fingerprint(&found)), Earlier::default()),
+        };
+        Ok(Some(Looked { found, name, id, input, earlier, begun, read_time }))
+    }
+
+    /// The host was ended while an input and others were at work: it is not blamed before it was tried alone.
+    async fn turn(&self, id: &str) -> Result<Turn, RunError> {
+        Ok(match block_in_place(|| self.journal.starts(id))? {
+            0 => Turn::Beside { _guard: Arc::clone(&self.turns).read_owned().await },
+            _ => Turn::Alone { _guard: Arc::clone(&self.turns).write_owned().await },
+        })
+    }
+
+    /// Counts a start of the input, and clears away what an earlier failure of the device has left of it. None where it
+    /// is complete.
+    async fn start(
+        &self,
+        looked: &Looked,
+        ticket: &mut Ticket,
+        turn: Turn,
+    ) -> Result<Option<Begun>, RunError> {
+        let started = Started {
+            id: &looked.id,
+            name: &looked.name,
+            digest: looked.digest(),
+            fingerprint: fingerprint(&looked.found),
+        };
         let start = block_in_place(|| self.journal.start(&started))?;
         if start.begun.is_some() {
-            ticket.started(&self.journal, &id, turn);
+            ticket.started(&self.journal, &looked.id, turn);
         }
         for earlier in &start.superseded {
             block_in_place(|| self.output.take_out_of_quarantine(earlier))
@@ -98,41 +135,42 @@ impl Worker {
         if !start.superseded.is_empty() {
             self.to_scribe.send(ForScribe::LinesGone).await.map_err(|_closed| RunError::Worker)?;
         }
-        let Some(begun_again) = start.begun else {
-            return Ok(self.complete_before(&found));
-        };
-        let trace_id = trace_id();
-        let span = tracing::info_span!("input", id = %id, trace = %trace_id, bytes = found.length);
-        let crashed = (begun_again.count > MOST_STARTS).then(|| Code::of(code::INPUT_CRASHES_HOST));
-        let (input, refused) = match input {
-            Ok(input) => (Some(input), crashed),
-            Err(error) => (None, Some(span.in_scope(|| reason(&error)))),
-        };
-        let pass = match (&input, refused) {
-            (Some(input), None) => {
-                let pass = self.active.pass(input.payload.clone(), &trace_id);
-                pass.instrument(span.clone()).await
-            }
-            (_, code) => {
-                let code = code.unwrap_or(Code::of(code::INTERNAL));
-                Pass::refused(Refusal { stage: None, code })
-            }
-        };
-        let work = Work { found: found.clone(), id, input, pass, trace_id, begun, read_time };
-        let (staged, line) = block_in_place(|| span.in_scope(|| self.write(work)))?;
-        let before = match before(begun_again, &line) {
+        Ok(start.begun)
+    }
+
+    /// Sends the input through the pipeline, unless it could not be read or has ended the host too often.
+    async fn pass(&self, looked: &Looked, starts: u32, trace_id: &str) -> Pass {
+        match &looked.input {
+            Err(error) => refused(reason(error)),
+            Ok(_) if starts > MOST_STARTS => refused(Code::of(code::INPUT_CRASHES_HOST)),
+            Ok(input) => self.active.pass(input.payload.clone(), trace_id).await,
+        }
+    }
+
+    /// Gives what was made to the scribe, unless the first result of the input stands.
+    async fn hand_over(
+        &self,
+        looked: Looked,
+        staged: Vec<Staged>,
+        line: Box<ReportLine>,
+        begun: Begun,
+        ticket: Ticket,
+    ) -> Result<Handled, RunError> {
+        let before = match before(begun, &line) {
             Ok(before) => before,
             Err(handled) => {
-                // The first result stands. What the device failed at may be restored another time, from this very input.
+                // What the device failed at may be restored another time, from this very input.
                 if !line.code.as_ref().is_some_and(Code::is_of_the_device) {
-                    self.input.release(&found);
+                    self.input.release(&looked.found);
                 }
                 self.observer.completed(None);
                 return Ok(handled);
             }
         };
-        let finished = ForScribe::Finished(Box::new(Finished { found, staged, line, ticket, before }));
-        self.to_scribe.send(finished).await.map_err(|_closed| RunError::Worker)?;
+        let Looked { found, earlier, .. } = looked;
+        let finished = Finished { found, staged, line, ticket, before, instead_of: earlier.parts };
+        let told = self.to_scribe.send(ForScribe::Finished(Box::new(finished))).await;
+        told.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
     }
 
@@ -143,57 +181,63 @@ impl Worker {
     }
 
     /// Writes outputs, or the quarantine where the pass was refused or its outputs cannot be written.
-    fn write(&self, work: Work) -> Result<(Vec<Staged>, Box<ReportLine>), RunError> {
-        let bundle = self.active.bundle_digest;
-        let models: Vec<ModelLine> = Active::model_lines(&work.pass.models);
-        let mut refusal = work.pass.refusal.clone();
-        let mut written = None;
-        if refusal.is_none() {
-            match self.output.write(&work.id, bundle, &work.pass, &models) {
-                Ok(outputs) => written = Some(outputs),
-                Err(error) => {
-                    tracing::error!(%error, "outputs cannot be written");
-                    refusal = Some(Refusal { stage: None, code: Code::of(code::OUTPUT_UNWRITABLE) });
-                }
-            }
-        }
-        let written = match (written, &refusal) {
-            (Some(written), None) => written,
-            (_, refusal) => {
-                let internal = Refusal { stage: None, code: Code::of(code::INTERNAL) };
-                let refusal = refusal.as_ref().unwrap_or(&internal);
-                let input = work.input.as_ref().map(|input| (&input.payload, input.digest));
-                self.output
-                    .write_quarantine(&work.id, bundle, input, refusal)
-                    .map_err(|source| self.unwritable(source))?
-            }
-        };
+    fn write(
+        &self,
+        looked: &Looked,
+        pass: &Pass,
+        trace_id: String,
+    ) -> Result<(Vec<Staged>, Box<ReportLine>), RunError> {
+        let models: Vec<ModelLine> = Active::model_lines(&pass.models);
+        let (written, refusal) = self.write_files(looked, pass, &models)?;
         let line = ReportLine {
             schema: REPORT_SCHEMA,
-            id: work.id,
-            input: (self.report == ReportMode::Named).then_some(work.found.name),
-            input_digest: work.input.as_ref().map(|input| input.digest),
-            input_bytes: work.input.as_ref().map_or(work.found.length, |input| input.payload.len()),
+            id: looked.id.clone(),
+            input: (self.report == ReportMode::Named).then(|| looked.found.name.clone()),
+            input_digest: looked.digest(),
+            input_bytes: looked.input.as_ref().map_or(looked.found.length, |input| input.payload.len()),
             outcome: if refusal.is_none() { "done" } else { "quarantine" },
             refused_by: refusal.as_ref().and_then(|refusal| refusal.stage.clone()),
             code: refusal.map(|refusal| refusal.code),
             outputs: written.files,
-            bundle,
-            stages: work.pass.stages.iter().map(StageLine::from).collect(),
+            supersedes: looked.earlier.others.clone(),
+            bundle: self.active.bundle_digest,
+            stages: pass.stages.iter().map(StageLine::from).collect(),
             models,
-            findings: work.pass.findings.len(),
+            findings: pass.findings.len(),
             timings: Timings {
-                read_ms: milliseconds(work.read_time),
-                stages_ms: milliseconds(work.pass.elapsed),
-                total_ms: milliseconds(work.begun.elapsed()),
+                read_ms: milliseconds(looked.read_time),
+                stages_ms: milliseconds(pass.elapsed),
+                total_ms: milliseconds(looked.begun.elapsed()),
             },
-            trace_id: work.trace_id,
+            trace_id,
         };
         Ok((written.staged, Box::new(line)))
     }
 
+    fn write_files(
+        &self,
+        looked: &Looked,
+        pass: &Pass,
+        models: &[ModelLine],
+    ) -> Result<(Written, Option<Refusal>), RunError> {
+        let bundle = self.active.bundle_digest;
+        let refusal = match &pass.refusal {
+            Some(refusal) => refusal.clone(),
+            None => match self.output.write(&looked.id, bundle, pass, models) {
+                Ok(written) => return Ok((written, None)),
+                Err(error) => {
+                    tracing::error!(%error, "outputs cannot be written");
+                    Refusal { stage: None, code: Code::of(code::OUTPUT_UNWRITABLE) }
+                }
+            },
+        };
+        let input = looked.input.as_ref().ok().map(|input| (&input.payload, input.digest));
+        let written = self.output.write_quarantine(&looked.id, bundle, input, &refusal);
+        Ok((written.map_err(|source| self.unwritable(source))?, Some(refusal)))
+    }
+
     fn unwritable(&self, source: io::Error) -> RunError {
-        RunError::Write { path: self.output.path().to_owned(), source }
+        RunError::Write { path: self.output.tree().path().to_owned(), source }
     }
 }
 
@@ -231,22 +275,37 @@ fn before(begun: Begun, line: &ReportLine) -> Result<Before, Handled> {
     Ok(Before::Lost { line: recorded, again })
 }
 
+/// What the journal knows a file again by, without reading it.
+fn fingerprint(found: &Found) -> (u64, i64) {
+    (found.length, found.changed)
+}
+
+fn refused(code: Code) -> Pass {
+    Pass::refused(Refusal { stage: None, code })
+}
+
+/// An input that was looked at.
+struct Looked {
+    found: Found,
+    /// What the journal knows its name by.
+    name: String,
+    id: String,
+    input: Result<Read, ReadError>,
+    earlier: Earlier,
+    begun: Instant,
+    read_time: Duration,
+}
+
+impl Looked {
+    fn digest(&self) -> Option<Digest> {
+        self.input.as_ref().ok().map(|input| input.digest)
+    }
+}
+
 /// An input that was read.
 struct Read {
     payload: Payload,
     digest: Digest,
-}
-
-/// An input whose pass has ended.
-struct Work {
-    found: Found,
-    id: String,
-    /// None where it could not be read.
-    input: Option<Read>,
-    pass: Pass,
-    trace_id: String,
-    begun: Instant,
-    read_time: Duration,
 }
 
 fn trace_id() -> String {

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use martello_bundle::manifest::{ElementType, Strictness, TensorSchema};
+use martello_vocab::ByteCount;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ModelError, RunError};
@@ -106,6 +107,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) threads: NonZero<usize>,
     /// What the manifest says of the inputs; a backend may fix open dimensions by it.
     pub(crate) inputs: &'a [TensorSchema],
+    /// The most memory that one run may take.
+    pub(crate) memory: ByteCount,
 }
 
 /// A backend, ready to load models.

@@ -1,5 +1,7 @@
 //! The built-in backend: tract, in pure Rust. It refuses at load what it cannot do.
 
+mod need;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use tract_onnx::tract_core::plan::{SimpleState, eval};
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
+use self::need::Need;
 use super::{
     Backend, BackendKind, Element, Execution, Graph, Interface, Port, Session, Stop, Wanted, precision,
 };
@@ -30,6 +33,7 @@ pub(crate) struct Tract;
 
 struct TractGraph {
     plan: Arc<TypedRunnableModel>,
+    need: Need,
     interface: Interface,
     execution: Execution,
     executor: Executor,
@@ -37,6 +41,7 @@ struct TractGraph {
 
 struct TractSession {
     plan: Arc<TypedRunnableModel>,
+    need: Need,
     executor: Executor,
     /// Elements of the outputs as the interface promises them.
     outputs: Vec<ElementType>,
@@ -64,15 +69,20 @@ impl Backend for Tract {
         };
         if let Some(input) = wanted.inputs.iter().find(|input| datum(input.dtype).is_none()) {
             return Err(ModelError::ElementType {
-                port: "input",
+                port: "input".into(),
                 name: input.name.clone(),
                 element: "bf16".to_owned(),
                 reason: "the built-in backend does not have it".to_owned(),
             });
         }
         // tract asserts here and there: a model that makes it panic is a model that it does not load.
-        let (plan, interface) = catch_unwind(AssertUnwindSafe(|| compile(model, wanted.inputs)))
-            .unwrap_or_else(|panic| Err(refused(&crate::model::panic_text(&*panic))))?;
+        let compiled = catch_unwind(AssertUnwindSafe(|| -> Result<_, ModelError> {
+            let (plan, interface) = compile(model, wanted.inputs)?;
+            let need = Need::of(&plan, wanted.memory)?;
+            Ok((plan, interface, need))
+        }));
+        let (plan, interface, need) =
+            compiled.unwrap_or_else(|panic| Err(refused(&crate::model::panic_text(&*panic))))?;
         let threads = wanted.threads.get();
         let executor = if threads > 1 { Executor::multithread(threads) } else { Executor::SingleThread };
         let execution = Execution {
@@ -84,7 +94,7 @@ impl Backend for Tract {
             threads,
             instead,
         };
-        Ok(Box::new(TractGraph { plan, interface, execution, executor }))
+        Ok(Box::new(TractGraph { plan, need, interface, execution, executor }))
     }
 }
 
@@ -220,6 +230,7 @@ impl Graph for TractGraph {
         let outputs = outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name"))?;
         Ok(Box::new(TractSession {
             plan: Arc::clone(&self.plan),
+            need: self.need.clone(),
             executor: self.executor.clone(),
             outputs,
             kept: Vec::new(),
@@ -229,6 +240,7 @@ impl Graph for TractGraph {
 
 impl Session for TractSession {
     fn run(&mut self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
+        self.need.admit(&self.plan, inputs)?;
         let mut kept = std::mem::take(&mut self.kept).into_iter();
         let made = inputs.iter().map(|tensor| to_tract(tensor, kept.next().flatten()));
         let made = made.collect::<TractResult<Vec<_>>>();
@@ -322,10 +334,15 @@ impl AsRef<[u8]> for Held {
 mod tests {
     use super::*;
     use crate::testing::{file, floats};
+    use martello_vocab::ByteCount;
+
+    const PLENTY: ByteCount = ByteCount::mebibytes(768);
 
     fn session(name: &str, outputs: &[ElementType]) -> TractSession {
         let (plan, _) = compile(&file(name), &[]).unwrap();
-        TractSession { plan, executor: Executor::SingleThread, outputs: outputs.to_vec(), kept: Vec::new() }
+        let need = Need::of(&plan, PLENTY).unwrap();
+        let outputs = outputs.to_vec();
+        TractSession { plan, need, executor: Executor::SingleThread, outputs, kept: Vec::new() }
     }
 
     fn run(session: &mut TractSession, input: Tensor) -> Tensor {

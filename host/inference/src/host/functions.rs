@@ -217,8 +217,9 @@ impl NnState {
         let placement =
             Placement { backend: Backend::Auto, device: device.to_owned(), strictness: Strictness::Require };
         let model = describe(bytes, digest, placement)?;
+        let within = self.deadline().saturating_duration_since(Instant::now());
         let loaded =
-            inference.load_bytes(&Bytes::copy_from_slice(bytes), digest, &model).map_err(|error| {
+            inference.load_guest_model(&Bytes::copy_from_slice(bytes), &model, within).map_err(|error| {
                 tracing::warn!(model = %digest, "model of a guest is refused");
                 // Whoever makes a model names its parts.
                 tracing::debug!(model = %digest, %error, "why it is refused");
@@ -250,6 +251,7 @@ fn describe(bytes: &[u8], digest: Digest, placement: Placement) -> std::result::
         labels: Vec::new(),
         calibration: None,
         threshold: None,
+        memory_bytes: None,
         licence: None,
         golden: Vec::new(),
     })
@@ -258,6 +260,9 @@ fn describe(bytes: &[u8], digest: Digest, placement: Placement) -> std::result::
 fn model_refusal(error: &ModelError) -> Refusal {
     let (code, text) = match error {
         ModelError::TooLarge { .. } => (ErrorCode::TooLarge, "the model is too large"),
+        ModelError::Limit { .. } | ModelError::Unbounded { .. } | ModelError::Texts { .. } => {
+            (ErrorCode::TooLarge, "the model takes more than a model may")
+        }
         ModelError::Malformed { .. } => (ErrorCode::InvalidEncoding, "the bytes are no ONNX model"),
         ModelError::UnsupportedOperator { .. } => {
             (ErrorCode::UnsupportedOperation, "the model uses an operator that the backend does not have")

@@ -134,6 +134,117 @@ def picks():
     save("picks", [node], [info("x", T.INT64, [1])], [info("y", T.FLOAT, [1])], [table])
 
 
+def floats(name, values, dtype=np.float32):
+    return numpy_helper.from_array(np.array(values, dtype), name)
+
+
+def pads():
+    """A convolution over a tensor of terabytes, made by its padding alone."""
+    node = helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], pads=[1 << 20] * 4)
+    total = helper.make_node("ReduceSum", ["c"], ["y"], keepdims=0)
+    save("pads", [node, total], [info("x", T.FLOAT, [1, 1, 8, 8])], [info("y", T.FLOAT, [])], [weight("w", (1, 1, 3, 3), np.float32)])
+
+
+def constant():
+    """2 GiB of zeros that a backend may make while it loads the model."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    save("constant", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [2, 3])], [floats("shape", [1 << 29], np.int64)])
+
+
+def expands():
+    """How large a tensor gets stands in another one."""
+    nodes = [
+        helper.make_node("Expand", ["x", "shape"], ["e"]),
+        helper.make_node("ReduceSum", ["e"], ["y"], keepdims=0),
+    ]
+    save("expands", nodes, [info("x", T.FLOAT, [1]), info("shape", T.INT64, [1])], [info("y", T.FLOAT, [])])
+
+
+def finds():
+    """As many results as there are elements that are not zero."""
+    node = helper.make_node("NonZero", ["x"], ["y"])
+    save("finds", [node], [info("x", T.FLOAT, [2, 3])], [info("y", T.INT64, [2, "found"])])
+
+
+def ranges():
+    """As many numbers as a number says."""
+    nodes = [
+        helper.make_node("Squeeze", ["x"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["numbers"]),
+        helper.make_node("ReduceSum", ["numbers"], ["y"], keepdims=0),
+    ]
+    save("ranges", nodes, [info("x", T.FLOAT, [1])], [info("y", T.FLOAT, [])], [floats("zero", 0), floats("one", 1)])
+
+
+def multiplies():
+    """A million times as many zeros as there are elements that are not zero."""
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["found"]),
+        helper.make_node("Shape", ["found"], ["shape"]),
+        helper.make_node("Mul", ["shape", "factor"], ["large"]),
+        helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["y"], keepdims=0),
+    ]
+    save("multiplies", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [])], [floats("factor", [1, 1 << 20], np.int64)])
+
+
+def enlarges():
+    """An image as large as the caller likes, 4096 times as large."""
+    nodes = [
+        helper.make_node("Resize", ["x", "", "scales"], ["large"]),
+        helper.make_node("ReduceMean", ["large"], ["y"], keepdims=0),
+    ]
+    save("enlarges", nodes, [info("x", T.FLOAT, [1, 1, "h", "w"])], [info("y", T.FLOAT, [])], [floats("scales", [1, 1, 64, 64])])
+
+
+def endless():
+    """A loop without an end."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Add", ["v", "one"], ["w"])],
+        "body",
+        [info("i", T.INT64, []), info("go", T.BOOL, []), info("v", T.FLOAT, [2, 3])],
+        [info("goes", T.BOOL, []), info("w", T.FLOAT, [2, 3])],
+        [floats("one", 1)],
+    )
+    node = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+    yes = numpy_helper.from_array(np.array(True), "true")
+    save("endless", [node], [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [2, 3])], [yes])
+
+
+def strings():
+    """A text that doubles with each turn of a loop: memory that no arena counts."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("StringConcat", ["v", "v"], ["w"])],
+        "body",
+        [info("i", T.INT64, []), info("go", T.BOOL, []), info("v", T.STRING, [1])],
+        [info("goes", T.BOOL, []), info("w", T.STRING, [1])],
+    )
+    nodes = [
+        helper.make_node("Loop", ["", "true", "text"], ["long"], body=body),
+        helper.make_node("Shape", ["long"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["length"], to=T.FLOAT),
+        helper.make_node("Add", ["x", "length"], ["y"]),
+    ]
+    yes = numpy_helper.from_array(np.array(True), "true")
+    text = helper.make_tensor("text", T.STRING, [1], [b"text"])
+    save("strings", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [2, 3])], [yes, text], opset=20)
+
+
+def steers():
+    """Names that a terminal obeys."""
+    node = helper.make_node("Identity", ["x\x1b[2J"], ["y\x1b]0;title\x07\nforged: f32 [1] in /etc/passwd"])
+    save(
+        "steers",
+        [node],
+        [info("x\x1b[2J", T.FLOAT, [2, 3])],
+        [info("y\x1b]0;title\x07\nforged: f32 [1] in /etc/passwd", T.FLOAT, [2, 3])],
+    )
+
+
 if __name__ == "__main__":
     affine()
     convnet("convnet_f32", T.FLOAT, np.float32, 1)
@@ -153,3 +264,13 @@ if __name__ == "__main__":
     grows()
     external()
     picks()
+    expands()
+    finds()
+    ranges()
+    multiplies()
+    enlarges()
+    endless()
+    strings()
+    steers()
+    constant()
+    pads()

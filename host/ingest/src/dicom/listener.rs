@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -29,6 +29,7 @@ pub struct DicomListener {
     address: SocketAddr,
     settings: Arc<DicomSettings>,
     spool: Arc<Spool>,
+    ids: Ids,
 }
 
 /// A port cannot be had.
@@ -57,7 +58,7 @@ impl DicomListener {
             Ok((listener, address))
         });
         let (listener, address) = bound.map_err(|source| ListenError { address, source })?;
-        Ok(Self { listener, address, settings: Arc::new(settings), spool })
+        Ok(Self { listener, address, settings: Arc::new(settings), spool, ids: Ids::new() })
     }
 
     /// The address that was taken.
@@ -120,10 +121,12 @@ impl DicomListener {
         let transport = Transport::accepted(stream, self.settings.tls.as_ref())?;
         let line = Line::new(transport, Arc::clone(stop), self.settings.patience.stopping)?;
         let (settings, spool) = (Arc::clone(&self.settings), Arc::clone(&self.spool));
+        let id = self.ids.next();
         let builder = std::thread::Builder::new().name("association".to_owned());
         if let Some(place) = Place::take(open, self.settings.associations.get()) {
             let work = move || {
                 let _place = place;
+                let _span = span(&id).entered();
                 association::serve(line, &settings, &spool);
             };
             return builder.spawn(work).map(Some);
@@ -131,6 +134,7 @@ impl DicomListener {
         let Some(place) = Place::take(turned_away, TURNED_AWAY) else { return Ok(None) };
         let work = move || {
             let _place = place;
+            let _span = span(&id).entered();
             association::turn_away(line);
         };
         builder.spawn(work).map(Some)
@@ -141,6 +145,30 @@ fn ended_well(thread: JoinHandle<()>) {
     // The panic itself was told where it happened; what was being received is gone, and its sender not answered.
     if thread.join().is_err() {
         tracing::error!("an association ended in a panic");
+    }
+}
+
+/// Every line about an association carries its id, and nothing of its peer. At the level of the worst of them, so that no
+/// filter of lines leaves the id out.
+fn span(id: &str) -> tracing::Span {
+    tracing::error_span!("association", %id)
+}
+
+/// The ids of a listener's associations: when the port was opened, in hexadecimal seconds since 1970, and which one it is.
+#[derive(Debug)]
+struct Ids {
+    opened: u64,
+    next: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        let opened = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { opened: opened.as_secs(), next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> String {
+        format!("{:x}-{}", self.opened, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Guests run on the workers of the async runtime that serves the connections and yield at every tick, so that they
 //! share it fairly. Whoever serves other things too gives them a runtime of their own.
 
+mod connections;
 mod server;
 mod timely;
 

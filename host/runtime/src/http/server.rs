@@ -14,11 +14,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use martello_vocab::ByteCount;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
+use super::connections::{Answering, Connections, NoPlace, Place, Receiving};
 use super::timely::{ResponseDeadline, Timely};
 use super::{HttpComponent, HttpFailure};
 use crate::runtime::Extension;
@@ -26,11 +27,18 @@ use crate::runtime::Extension;
 /// How long accepting waits after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often is looked for a connection that waits, while none has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How connections are served.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// How many connections are open at once; more wait to be accepted.
+    /// How many connections are open at once. One more takes the place of the one that has waited longest for a request;
+    /// where answers are made on all of them, it waits.
     pub connections: usize,
+    /// How many of them one peer may have: an IPv4 address, or a network of IPv6. Beyond it the peer's own make room, or
+    /// the new one is closed. Behind a proxy all clients are one peer.
+    pub connections_of_peer: usize,
     /// How long a client may take for the head of a request. A connection that rests is closed after it too.
     pub header_timeout: Duration,
     /// How long a client may go on taking a response after the guest's wall deadline. A connection on which it takes
@@ -46,6 +54,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             connections: 256,
+            connections_of_peer: 64,
             header_timeout: Duration::from_secs(10),
             response_grace: Duration::from_secs(30),
             request_bytes: ByteCount::mebibytes(16),
@@ -64,19 +73,15 @@ pub async fn serve<X: Extension>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stop, stopping) = watch::channel(());
-    let slots = Arc::new(Semaphore::new(config.connections));
+    let places = Connections::new(config.connections, config.connections_of_peer);
     let service = Arc::new(Service { component, config, state });
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
-    loop {
-        let slot = tokio::select! {
-            () = &mut shutdown => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-        };
-        let stream = tokio::select! {
+    'serving: loop {
+        let (stream, peer) = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -85,11 +90,24 @@ pub async fn serve<X: Extension>(
             },
         };
         while connections.try_join_next().is_some() {}
+        let place = loop {
+            match places.place(peer.ip()) {
+                Ok(place) => break Some(place),
+                Err(NoPlace::OfPeer) => {
+                    tracing::debug!(%peer, "a peer has as many connections as it may");
+                    break None;
+                }
+                Err(NoPlace::AtAll) => tokio::select! {
+                    () = &mut shutdown => break 'serving,
+                    () = places.one_ends() => {}
+                    // What was at work may wait by now.
+                    () = tokio::time::sleep(LOOK) => {}
+                },
+            }
+        };
+        let Some(place) = place else { continue };
         let (service, stopping) = (Arc::clone(&service), stopping.clone());
-        connections.spawn(async move {
-            let _slot = slot;
-            service.connection(stream, stopping).await;
-        });
+        connections.spawn(async move { service.connection(stream, place, stopping).await });
     }
     drop(listener);
     drop(stop);
@@ -106,16 +124,21 @@ struct Service<X: Extension, F> {
 }
 
 impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
-    async fn connection(&self, stream: TcpStream, mut stopping: watch::Receiver<()>) {
+    async fn connection(&self, stream: TcpStream, place: Place, mut stopping: watch::Receiver<()>) {
         // Without it small answers wait for acknowledgements; failing to set it only costs time.
         let _ = stream.set_nodelay(true);
         let in_time =
             || Instant::now() + self.component.limits.wall().saturating_add(self.config.response_grace);
         let deadline = ResponseDeadline::at(in_time());
         let stream = Timely::new(stream, deadline.clone());
-        let answer = service_fn(|request| {
+        let answer = service_fn(|request: Request<Incoming>| {
             deadline.move_to(in_time());
-            async move { Ok::<_, Infallible>(self.answer(request).await) }
+            let at_work = place.at_work();
+            let request = Request::map(request, |body| place.receiving(body));
+            async move {
+                let answer = self.answer(request).await;
+                Ok::<_, Infallible>(answer.map(|body| Answering { body, _at_work: at_work }))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -125,6 +148,10 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
+            () = place.closed() => {
+                tracing::debug!("a connection that waited is closed for another");
+                return;
+            }
             // The sender never sends; it is dropped at shutdown.
             _ = stopping.changed() => {
                 connection.as_mut().graceful_shutdown();
@@ -136,7 +163,7 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<WasiBody> {
+    async fn answer(&self, request: Request<Receiving<Incoming>>) -> Response<WasiBody> {
         if request.body().size_hint().lower() > self.config.request_bytes.0 {
             return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large\n");
         }

@@ -19,15 +19,18 @@ const TAG_BYTES: usize = 16;
 /// Bytes of a MAC: salt and tag.
 pub(super) const MAC_BYTES: usize = SALT_BYTES + TAG_BYTES;
 
-/// The key. It is made on the device and never leaves it.
-pub(super) struct DeviceKey(hmac::Key);
+/// The key with which a device recognises what it made itself. It is made on the device and never leaves it.
+pub struct DeviceKey(hmac::Key);
 
 /// A MAC of native code under a name.
 pub(super) struct Mac([u8; MAC_BYTES]);
 
 impl DeviceKey {
     /// Reads the key, or makes it where there is none.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be read or made, or others can read it.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let mut bytes = [0_u8; KEY_BYTES];
         match File::open(path) {
             Ok(mut file) => {
@@ -83,6 +86,28 @@ impl DeviceKey {
         Ok(aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), expected).is_ok())
     }
 
+    /// A tag of a short text for this purpose (HMAC-SHA-256), so that one made for another does not hold.
+    pub fn tag(&self, purpose: &str, text: &[u8]) -> [u8; 32] {
+        let tag = self.tagged(purpose, text).sign();
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
+    }
+
+    /// Whether this is the tag of the text for this purpose. The comparison takes the same time either way.
+    pub fn tag_holds(&self, purpose: &str, text: &[u8], tag: &[u8]) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.tag(purpose, text), tag).is_ok()
+    }
+
+    fn tagged(&self, purpose: &str, text: &[u8]) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(b"martello tag\0");
+        context.update(purpose.as_bytes());
+        context.update(b"\0");
+        context.update(text);
+        context
+    }
+
     fn salted(&self, name: &str, native: &[u8], salt: [u8; SALT_BYTES]) -> io::Result<Mac> {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(b"martello native code 2\0");
@@ -99,6 +124,12 @@ impl DeviceKey {
         first.copy_from_slice(&salt);
         second.copy_from_slice(tag.as_ref());
         Ok(Mac(mac))
+    }
+}
+
+impl std::fmt::Debug for DeviceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceKey")
     }
 }
 

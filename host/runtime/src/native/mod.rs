@@ -29,7 +29,8 @@ use crate::config::RuntimeConfig;
 use crate::engine::ENGINE_GENERATION;
 pub use compiler::CompileError;
 use compiler::Compiler;
-use key::{DeviceKey, MAC_BYTES};
+pub use key::DeviceKey;
+use key::MAC_BYTES;
 use map::Vouched;
 use sweep::Sweep;
 

@@ -101,7 +101,7 @@ const UNITS: &[&str] = &[
 /// What a stage may say. What is not named here is refused.
 #[derive(Debug, Clone, Default)]
 pub struct Contract {
-    /// Reason codes that it may give with a fault. Any other becomes the fault's general code.
+    /// Reason codes that it may give with a fault, beside those of the SDK. Any other becomes the fault's general code.
     pub codes: Vec<String>,
     /// Findings that it may return.
     pub findings: Vec<FindingRule>,

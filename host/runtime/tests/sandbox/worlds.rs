@@ -205,6 +205,109 @@ fn a_client_that_sends_no_head_is_disconnected() {
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
+/// Longer than any test takes: what happens before is not the timeout's work.
+const NEVER: Duration = Duration::from_secs(600);
+
+#[test]
+fn connections_that_rest_or_never_end_their_head_keep_nobody_out() {
+    let config =
+        HttpConfig { connections: 4, connections_of_peer: 4, header_timeout: NEVER, ..HttpConfig::default() };
+    let server = Server::start("http-hello", &Limits::default(), config);
+    let idle: Vec<TcpStream> = (0..10)
+        .map(|number| {
+            let mut stream = server.connect();
+            if number % 2 == 0 {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: te").unwrap();
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        let start = Instant::now();
+        let answer = server.get("/");
+        assert!(answer.contains("Hello, WASI!"), "{answer}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+    // The first to come was the first to go.
+    let mut first = &idle[0];
+    assert!(!matches!(first.read(&mut [0; 1]), Ok(1..)));
+}
+
+#[test]
+fn a_body_that_never_comes_keeps_nobody_out_and_work_is_not_broken_off_for_a_newcomer() {
+    let limits = Limits { wall_ms: 60_000, ..Limits::default() };
+    let shutdown = Duration::from_millis(100);
+    let config = HttpConfig { connections: 2, connections_of_peer: 2, shutdown, ..HttpConfig::default() };
+    let server = Server::start("http-hello", &limits, config);
+    let mut slow: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nx").unwrap();
+    }
+    // Whoever comes while all are at work on behalf of one peer is sent away, and comes again.
+    let start = Instant::now();
+    let answer = loop {
+        let answer = server.get("/");
+        if !answer.is_empty() || start.elapsed() > Duration::from_secs(15) {
+            break answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(answer.contains("Hello, WASI!"), "{answer}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_peer_that_takes_all_its_places_takes_no_others() {
+    let limits = Limits { wall_ms: 20_000, ..Limits::default() };
+    let shutdown = Duration::from_millis(100);
+    let config = HttpConfig { connections: 8, connections_of_peer: 2, shutdown, ..HttpConfig::default() };
+    let server = Server::start("http-runaway", &limits, config);
+    process_log();
+    let mut at_work: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
+    for (number, stream) in at_work.iter_mut().enumerate() {
+        write!(stream, "GET /sleep?of-peer-{number} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    }
+    let begun = Instant::now();
+    while !(0..2).all(|number| process_log().contains(&format!("sleeps for /sleep?of-peer-{number}"))) {
+        assert!(begun.elapsed() < Duration::from_secs(15), "the guests never began");
+        std::thread::yield_now();
+    }
+    // Answers are made on both: a third connection of the peer is closed, and one of another peer is answered.
+    assert_eq!(server.get("/silent"), "");
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = other.block_on(async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        stream.write_all(b"GET /silent HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        answer
+    });
+    assert!(answer.contains(code::GUEST_CONTRACT), "{answer}");
+}
+
+#[test]
+fn a_request_within_a_request_is_refused() {
+    let server = Server::start("http-hello", &Limits::default(), HttpConfig::default());
+    let within = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
+    for lengths in [
+        format!("Content-Length: {}\r\nContent-Length: 5", within.len()),
+        format!("Content-Length: {}\r\nTransfer-Encoding: xchunked", within.len()),
+        format!("Content-Length : {}", within.len()),
+        "Transfer-Encoding: chunked, identity".to_owned(),
+        "Content-Length: +5".to_owned(),
+    ] {
+        let answer = server.send(&format!("POST /echo HTTP/1.1\r\nHost: test\r\n{lengths}\r\n\r\n{within}"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{lengths}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{lengths}: {answer}");
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_its_answer_gives_its_place_up() {
     let limits = Limits { wall_ms: 1000, ..Limits::default() };

@@ -10,10 +10,11 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use martello_vocab::{Digest, Hasher};
+use martello_vocab::{ByteCount, Digest, Hasher};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::arena;
 use crate::config::{InferenceConfig, LibraryPolicy};
 
 /// What a library of ONNX Runtime is called, and its providers beside it.
@@ -30,7 +31,7 @@ static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 pub(super) struct Library {
     pub(super) environment: Environment,
     pub(super) version: String,
-    digest: Digest,
+    pub(super) digest: Digest,
     /// Provider libraries that were left out because their digest is not listed.
     pub(super) left_out: Vec<String>,
 }
@@ -74,7 +75,7 @@ impl Library {
         }
         let (providers, left_out) = providers(path, is_allowed)?;
         let place = place(&file, &providers).map_err(|error| format!("making a folder for it: {error}"))?;
-        let environment = environment(&place)?;
+        let environment = environment(&place, config.largest_memory)?;
         // ONNX Runtime loads providers later, through the same handles: they stay open for good.
         std::mem::forget((file, providers));
         let library = Self { environment, version: version(path), digest, left_out };
@@ -165,15 +166,17 @@ fn sweep(temporary: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn environment(path: &Path) -> Result<Environment, String> {
+fn environment(path: &Path, memory: ByteCount) -> Result<Environment, String> {
     let failed = |error: ort::Error| format!("ONNX Runtime does not start: {}", error.message());
     let builder = ort::init_from(path).map_err(|error| format!("it cannot be loaded: {error}"))?;
-    builder
+    let environment = builder
         .with_name("martello")
         .with_telemetry(false)
         .with_logger(std::sync::Arc::new(tell))
         .build()
-        .map_err(failed)
+        .map_err(failed)?;
+    arena::register(&environment, memory).map_err(failed)?;
+    Ok(environment)
 }
 
 /// Passes on what the library says. Its words may hold values of a tensor (an index that is out of range) or names that

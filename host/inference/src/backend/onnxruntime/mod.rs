@@ -1,14 +1,16 @@
 //! ONNX Runtime, loaded at run time where the device has it and its digest is allowed.
 
+mod arena;
 mod assignment;
 mod library;
 mod placement;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use martello_bundle::manifest::ElementType;
+use martello_vocab::Digest;
 use ort::session::{RunOptions, Session as OrtSession, SessionInputValue, SessionInputs};
 use ort::value::{DynValue, Outlet, Shape, TensorElementType, TensorRef};
 
@@ -26,6 +28,7 @@ use crate::tensor::Tensor;
 /// The library in this process.
 pub(crate) struct OnnxRuntime {
     library: Library,
+    path: PathBuf,
     providers: Vec<Provider>,
 }
 
@@ -50,7 +53,17 @@ impl OnnxRuntime {
     /// Loads the library, where it is allowed. The error says why not, and what to do.
     pub(crate) fn open(path: &Path, config: &InferenceConfig) -> Result<Arc<Self>, String> {
         let library = Library::load(path, config)?;
-        Ok(Arc::new(Self { library, providers: config.providers.clone() }))
+        Ok(Arc::new(Self { library, path: path.to_owned(), providers: config.providers.clone() }))
+    }
+
+    /// Where the library was found.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the library is known by.
+    pub(crate) const fn digest(&self) -> &Digest {
+        &self.library.digest
     }
 }
 
@@ -146,8 +159,11 @@ impl Session for OnnxSession {
             values.push((name.as_str().into(), view(tensor)?));
         }
         let ran = self.session.run_with_options(SessionInputs::<0>::ValueMap(values), &options);
-        let mut found =
-            ran.map_err(|error| if stop.is_wanted() { RunError::Timeout } else { failed(error) })?;
+        let mut found = ran.map_err(|error| match error {
+            _ if stop.is_wanted() => RunError::Timeout,
+            error if arena::is_full(error.message()) => RunError::TooLarge,
+            error => failed(error),
+        })?;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (name, element) in &self.outputs {
             let value =

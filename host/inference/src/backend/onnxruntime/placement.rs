@@ -157,6 +157,7 @@ impl Placed {
             .with_optimization_level(GraphOptimizationLevel::All)
             .and_then(|builder| builder.with_intra_threads(self.threads.get()))
             .and_then(|builder| builder.with_inter_threads(1))
+            .and_then(SessionBuilder::with_env_allocators)
             .and_then(|builder| builder.with_intra_op_spinning(false))
             .and_then(|builder| builder.with_config_entry(NO_FOLDER.0, NO_FOLDER.1))
             .and_then(|builder| builder.with_config_entry(assignment::RECORD.0, assignment::RECORD.1))

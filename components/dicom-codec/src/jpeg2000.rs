@@ -5,35 +5,35 @@
 
 use jpeg2k::{DecodeParameters, Image};
 
-use super::{Decoded, by_pixel};
-use crate::error::{RenderError, malformed, unsupported};
-use crate::layout::{Colour, Layout};
+use crate::error::{CodecError, malformed, unsupported};
+use crate::{Pixels, Shape, StreamColour};
 
 /// Each tile costs the decoder some kilobytes before the first pixel.
 const MOST_TILES: u64 = 4096;
 
-pub(super) fn decode(stream: &[u8], layout: &Layout) -> Result<Decoded, RenderError> {
+pub(super) fn decode(stream: &[u8], shape: &Shape) -> Result<Pixels, CodecError> {
     let bad = || malformed("jpeg2000", "the JPEG 2000 code stream is damaged or of another shape");
     let size = Size::read(stream).ok_or_else(bad)?;
-    size.check(layout)?;
+    size.check(shape)?;
     let image = Image::from_bytes_with(stream, DecodeParameters::new().strict(true)).map_err(|_| bad())?;
     let components = image.components();
     let precision = components.first().map(jpeg2k::ImageComponent::precision).unwrap_or(0);
     let uniform = components.iter().all(|component| {
         component.precision() == precision
-            && component.width() as usize == layout.columns
-            && component.height() as usize == layout.rows
+            && component.width() as usize == shape.columns
+            && component.height() as usize == shape.rows
     });
-    if components.len() != layout.samples || !uniform || !(1..=32).contains(&precision) {
+    if components.len() != shape.samples || !uniform {
         return Err(bad());
     }
-    let mut out = by_pixel(layout, precision);
-    if out.colour == Colour::YbrOfJpeg2000 {
-        out.colour = Colour::Rgb;
-    }
-    let word = out.bits_allocated as usize / 8;
-    let step = word * layout.samples;
-    let mut bytes = vec![0_u8; layout.pixels() * step];
+    let word = match precision {
+        1..=8 => 1,
+        9..=16 => 2,
+        17..=32 => 4,
+        _ => return Err(bad()),
+    };
+    let step = word * shape.samples;
+    let mut bytes = vec![0_u8; shape.pixels() * step];
     for (sample, component) in components.iter().enumerate() {
         // The low bits of the two's complement: signed or not is the header's to say, as pydicom has it too.
         let into = bytes.get_mut(sample * word..).unwrap_or_default().chunks_mut(step);
@@ -41,7 +41,9 @@ pub(super) fn decode(stream: &[u8], layout: &Layout) -> Result<Decoded, RenderEr
             to.iter_mut().take(word).zip(value.to_le_bytes()).for_each(|(to, byte)| *to = byte);
         }
     }
-    Ok(Decoded { bytes, big_endian: false, layout: out })
+    // A colour transform of the stream is undone by now.
+    let colour = StreamColour::Unsaid;
+    Ok(Pixels { bytes, word, precision, colour })
 }
 
 /// The SIZ segment of a code stream (ISO/IEC 15444-1, A.5.1).
@@ -78,17 +80,14 @@ impl Size {
         })
     }
 
-    fn check(&self, layout: &Layout) -> Result<(), RenderError> {
+    fn check(&self, shape: &Shape) -> Result<(), CodecError> {
         if (self.columns, self.rows, self.components)
-            != (layout.columns as u64, layout.rows as u64, layout.samples)
+            != (shape.columns as u64, shape.rows as u64, shape.samples)
         {
             return Err(malformed("jpeg2000", "the JPEG 2000 code stream is of another shape"));
         }
-        if self.subsampled || self.tiles > MOST_TILES || self.precision > layout.bits_allocated {
-            return Err(unsupported(
-                "unsupported-syntax",
-                "JPEG 2000 of so many tiles or bits, or subsampled",
-            ));
+        if self.subsampled || self.tiles > MOST_TILES || self.precision > shape.bits_allocated {
+            return Err(unsupported("JPEG 2000 of so many tiles or bits, or subsampled"));
         }
         Ok(())
     }
