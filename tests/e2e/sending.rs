@@ -50,7 +50,7 @@ impl Archive {
         format!("ARCHIVE@127.0.0.1:{}", self.port)
     }
 
-    /// The objects that it holds whole.
+    /// The objects that it holds or is writing.
     fn objects(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -62,9 +62,10 @@ impl Archive {
         until("the archive says what it does", || log().contains(words).then_some(())).unwrap();
     }
 
-    /// Waits until it holds so many.
-    fn holds(&self, count: usize) -> Vec<PathBuf> {
-        until("objects arrive at the archive", || (self.objects().len() >= count).then_some(())).unwrap();
+    /// Waits until it holds so many, and has said of everything that it was sent from this state folder that it is whole.
+    fn holds(&self, state: &Path, count: usize) -> Vec<PathBuf> {
+        let is_there = || self.objects().len() >= count && queued(state) == [0, 0];
+        until("objects arrive at the archive", || is_there().then_some(())).unwrap();
         self.objects()
     }
 }
@@ -213,7 +214,7 @@ fn originals_reach_the_archive_although_the_bundle_is_refused() {
     let sent = [sample("CT_small.dcm"), sample("MR_small.dcm")];
     let (stored, said) = dcmtk(&storescu, &receiver, &["-aec", "MARTELLO"], &sent);
     assert!(stored, "{said}");
-    assert_eq!(instances(&archive.holds(2)), instances(&sent));
+    assert_eq!(instances(&archive.holds(&receiver.state, 2)), instances(&sent));
     assert!(receiver.lines().is_empty());
     // They wait for a bundle that is not refused, and are what the archive has.
     let spooled: Vec<_> =
@@ -237,7 +238,7 @@ fn originals_reach_the_archive_although_nothing_works_the_spool_off_and_it_is_fu
     let sent = ["CT_small.dcm", "MR_small.dcm", "CT_17106.dcm"].map(sample);
     let (stored, said) = dcmtk(&storescu, &receiver, &["-aec", "MARTELLO"], &sent);
     assert!(stored, "{said}");
-    assert_eq!(instances(&archive.holds(3)), instances(&sent));
+    assert_eq!(instances(&archive.holds(&receiver.state, 3)), instances(&sent));
     assert_eq!(receiver.spooled().len(), 1);
     assert_eq!(receiver.end().code(), Some(1));
 }
@@ -268,7 +269,7 @@ fn originals_reach_the_archive_although_the_output_folder_cannot_be_used() {
     let receiver = Receiver::start(folder.path(), &["--bypass", &archive.address()]);
     let (stored, said) = dcmtk(&storescu, &receiver, &["-aec", "MARTELLO"], &[sample("CT_small.dcm")]);
     assert!(stored, "{said}");
-    archive.holds(1);
+    archive.holds(&receiver.state, 1);
     assert_eq!(receiver.end().code(), Some(1));
 }
 
@@ -295,7 +296,7 @@ fn an_archive_that_is_down_or_breaks_off_gets_every_original_when_it_is_well_aga
     assert_eq!(queued(&receiver.state), [3, 0]);
     fs::remove_dir_all(folder.path().join("archive")).unwrap();
     let archive = Archive::storescp(folder.path(), port, &[]).unwrap();
-    assert_eq!(instances(&archive.holds(3)), instances(&sent));
+    assert_eq!(instances(&archive.holds(&receiver.state, 3)), instances(&sent));
     until("the queue is empty", || (queued(&receiver.state) == [0, 0]).then_some(())).unwrap();
     receiver.stop();
 }
@@ -375,7 +376,7 @@ fn dcmtk_and_the_receiver_speak_tls_where_both_show_a_certificate() {
     assert!(receiver.spooled().is_empty() && receiver.lines().is_empty());
     let (stored, said) = send(&["+tls", &scanner_key, &scanner, "+cf", &ca]);
     assert!(stored, "{said}");
-    assert_eq!(instances(&archive.holds(1)), instances(&sent));
+    assert_eq!(instances(&archive.holds(&receiver.state, 1)), instances(&sent));
     receiver.complete(1);
     receiver.stop();
 }
