@@ -17,4 +17,5 @@ mod receiving;
 mod rendering;
 mod run;
 mod sameness;
+mod sending;
 mod upstream;

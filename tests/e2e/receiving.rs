@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use martello_tests::{
@@ -14,19 +14,23 @@ use martello_tests::{
 use serde_json::Value;
 
 /// A run that receives.
-struct Receiver {
-    child: Child,
-    address: SocketAddr,
-    output: PathBuf,
-    state: PathBuf,
+pub(super) struct Receiver {
+    pub(super) child: Child,
+    pub(super) address: SocketAddr,
+    pub(super) output: PathBuf,
+    pub(super) state: PathBuf,
     /// What it says on standard error since it is ready.
     said: Arc<Mutex<String>>,
 }
 
 impl Receiver {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(folder, &imaging_bundle().unwrap(), arguments)
+    }
+
+    pub(super) fn start_with(folder: &Path, bundle: &(PathBuf, PathBuf), arguments: &[&str]) -> Self {
         let (state, output) = (folder.join("state"), folder.join("out"));
-        let (bundle, trust) = imaging_bundle().unwrap();
+        let (bundle, trust) = bundle;
         let mut command = martello(&state);
         command.arg("run").arg(bundle).arg("--trust").arg(trust).arg("--output").arg(&output);
         command.args(["--dicom-listen", "127.0.0.1:0"]).args(arguments);
@@ -34,23 +38,23 @@ impl Receiver {
         Self { child, address: rest.parse().unwrap(), output, state, said }
     }
 
-    fn port(&self) -> String {
+    pub(super) fn port(&self) -> String {
         self.address.port().to_string()
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(super) fn lines(&self) -> Vec<Value> {
         json_lines(&self.output.join("report.jsonl")).unwrap_or_default()
     }
 
     /// What waits in the spool, and what is being received.
-    fn spooled(&self) -> Vec<String> {
+    pub(super) fn spooled(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state.join("received")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name != ".lock").collect()
     }
 
     /// Waits until so many objects are complete and the spool is empty.
-    fn complete(&self, count: usize) -> Vec<Value> {
+    pub(super) fn complete(&self, count: usize) -> Vec<Value> {
         until("everything that was received is complete", || {
             (self.lines().len() >= count && self.spooled().is_empty()).then_some(())
         })
@@ -59,11 +63,16 @@ impl Receiver {
     }
 
     /// Asks the run to end, and waits until it has.
-    fn stop(mut self) {
+    pub(super) fn stop(self) {
+        let status = self.end();
+        assert!(status.success(), "{status}");
+    }
+
+    /// The same, and how it ended.
+    pub(super) fn end(mut self) -> ExitStatus {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let status = martello_tests::wait(&mut self.child, martello_tests::DEADLINE).unwrap();
-        assert!(status.success(), "{status}");
+        martello_tests::wait(&mut self.child, martello_tests::DEADLINE).unwrap()
     }
 }
 
@@ -76,7 +85,12 @@ impl Drop for Receiver {
 }
 
 /// dcmtk's storescu or echoscu against the receiver.
-fn dcmtk(program: &Path, receiver: &Receiver, arguments: &[&str], files: &[PathBuf]) -> (bool, String) {
+pub(super) fn dcmtk(
+    program: &Path,
+    receiver: &Receiver,
+    arguments: &[&str],
+    files: &[PathBuf],
+) -> (bool, String) {
     let mut command = Command::new(program);
     command.args(arguments).args(["127.0.0.1", &receiver.port()]).args(files);
     let ended = finish(&mut command).unwrap();
@@ -84,7 +98,7 @@ fn dcmtk(program: &Path, receiver: &Receiver, arguments: &[&str], files: &[PathB
     (ended.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn sample(name: &str) -> PathBuf {
+pub(super) fn sample(name: &str) -> PathBuf {
     samples().join(name)
 }
 

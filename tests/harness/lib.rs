@@ -69,7 +69,9 @@ pub fn python() -> anyhow::Result<Option<PathBuf>> {
 /// It is missing in CI.
 pub fn program(name: &str) -> anyhow::Result<Option<PathBuf>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    peer(name, std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()))
+    // Servers stand where only root looks.
+    let mut folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    peer(name, folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file())))
 }
 
 /// A component that somebody else published, as `cargo xtask tools` builds it.

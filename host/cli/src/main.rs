@@ -4,6 +4,7 @@
 //! the README; errors end with one line of what happened and one of what to do.
 
 mod bundle;
+mod deliver;
 mod demo;
 mod exec;
 mod explain;

@@ -5,21 +5,23 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    ActivationError, Device, DeviceConfig, FolderRun, Ignored, Input, JournalError, MissingOutputs, Observer,
-    ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
+    ActivationError, Active, Device, DeviceConfig, FolderRun, Ignored, Input, JournalError, MissingOutputs,
+    Observer, OutputFile, ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
 use serde::Serialize;
 
 use crate::bundle::refused;
-use crate::output::{Advice, Format, Output, exit};
-use crate::receive::{Door, ReceiveArgs, Receiving};
+use crate::deliver::{Deliveries, Delivering, Exports, Outgoing, SendArgs};
+use crate::output::{Advice, Format, Output, exit, next_step};
+use crate::receive::{Door, ReceiveArgs, Receiver, Receiving};
 use crate::{places, refusal};
 
 /// Trust roots are a few kilobytes.
@@ -58,6 +60,8 @@ pub(crate) struct RunArgs {
     concurrency: Option<NonZero<usize>>,
     #[command(flatten)]
     receive: ReceiveArgs,
+    #[command(flatten)]
+    send: SendArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -129,81 +133,231 @@ struct SummaryObject {
     missing: u64,
     left: u64,
     ignored: IgnoredObject,
+    /// Originals that went to the bypass alone, because nothing worked the spool off.
+    #[serde(skip_serializing_if = "is_none")]
+    passed_by: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deliveries: Vec<Deliveries>,
     bundle: String,
     output: PathBuf,
     report: PathBuf,
     elapsed_ms: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let config = args.device.config()?;
-    let bundle = match verified(&args.bundle, &args.trust, &config) {
-        Ok(bundle) => bundle,
-        Err(NotOpened::Failed(error)) => return Err(error),
-        Err(NotOpened::Refused(path, error)) => return refused(path, error, output),
-        Err(NotOpened::TooLarge(path, error)) => return Ok(refusal::not_activated(path, error, output)),
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the asynchronous runtime")?;
-    let device = match Device::start(&config) {
-        Ok(device) => device,
-        Err(error) => return Ok(refusal::not_started(error, output)),
+    let (stop, door) = (Stop::default(), Door::default());
+    let on_a_signal = |outgoing: &Outgoing| {
+        let (stop, door, close) = (stop.clone(), door.clone(), outgoing.closer());
+        runtime.spawn(stop_on_signal(stop, door, close, *output));
     };
-    // Before the bundle is activated, which takes seconds: a port that is taken is told at once.
-    let receiver = args.receive.open(&config.state)?;
-    let active = match device.activate(&bundle) {
-        Ok(active) => Arc::new(active),
-        Err(error) => return Ok(refusal::not_activated(&args.bundle, error, output)),
+    if !args.send.is_bypassed() {
+        let mut doors = None;
+        let opened = open(&args, &config, output, || {
+            // Before the bundle is activated, which takes seconds: a port that is taken is told at once.
+            doors = Some(Doors::open(&args, &config.state, output)?);
+            Ok(())
+        });
+        let active = match opened {
+            Ok(active) => active,
+            Err(NoRun::Failed(error)) => return Err(error),
+            Err(NoRun::Ended(code)) => return Ok(code),
+        };
+        let Some(Doors { receiver, outgoing }) = doors else { return Ok(ExitCode::FAILURE) };
+        on_a_signal(&outgoing);
+        let run = Run { args: &args, stop: &stop, runtime: &runtime, output, begun };
+        let input = run.input(receiver.as_ref());
+        let receiving = receiver.map(|receiver| receiver.start(door, stop.clone(), output)).transpose()?;
+        let exports = outgoing.exports();
+        let delivering = outgoing.start()?;
+        let summary = run.go(active, input, exports);
+        return run.end(summary, receiving, delivering);
+    }
+    // Originals are received and forwarded first of all, and whatever becomes of the bundle.
+    let Doors { receiver, outgoing } = Doors::open(&args, &config.state, output)?;
+    on_a_signal(&outgoing);
+    let run = Run { args: &args, stop: &stop, runtime: &runtime, output, begun };
+    let input = run.input(receiver.as_ref());
+    let exports = outgoing.exports();
+    let delivering = outgoing.start()?;
+    let receiving =
+        receiver.map(|receiver| receiver.start(door.clone(), stop.clone(), output)).transpose()?;
+    let ran = open(&args, &config, output, || Ok(())).and_then(|active| Ok(run.go(active, input, exports)?));
+    let code = match ran {
+        Ok(summary) => return run.end(Ok(summary), receiving, delivering),
+        Err(NoRun::Ended(code)) => code,
+        Err(NoRun::Failed(error)) => output.failure(exit::FAILURE, &format!("{error:#}"), &next_step(&error)),
     };
-    drop(bundle);
-    let stop = Stop::default();
-    let door = Door::default();
-    runtime.spawn(stop_on_signal(stop.clone(), door.clone(), *output));
-    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let is_watched = args.watch || receiver.is_some();
-    let input = match (&receiver, &args.input) {
-        (Some(receiver), _) => receiver.input(),
-        // The parser has seen to it that there is one.
-        (None, input) => Input::Folder(input.clone().unwrap_or_default()),
+    if !door.is_closed() {
+        output
+            .note("no component runs; objects are received and forwarded all the same, until a signal comes");
+        tracing::error!("no component runs, and originals are forwarded all the same");
+        while !door.is_closed() {
+            std::thread::sleep(HELD_OPEN_TURN);
+        }
+    }
+    for line in run.close(receiving, delivering)?.1 {
+        output.note(&line.sentence());
+    }
+    Ok(code)
+}
+
+/// How often a run whose components do not run looks at whether to end.
+const HELD_OPEN_TURN: Duration = Duration::from_millis(100);
+
+/// There is no run, or it has ended badly.
+enum NoRun {
+    /// This is still to be told.
+    Failed(anyhow::Error),
+    /// It was told.
+    Ended(ExitCode),
+}
+
+impl From<anyhow::Error> for NoRun {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Verifies the bundle, starts the device and activates the one on the other. `between` is called when the device stands.
+fn open(
+    args: &RunArgs,
+    config: &DeviceConfig,
+    output: &Output,
+    between: impl FnOnce() -> anyhow::Result<()>,
+) -> Result<Arc<Active>, NoRun> {
+    let bundle = match verified(&args.bundle, &args.trust, config) {
+        Ok(bundle) => bundle,
+        Err(NotOpened::Failed(error)) => return Err(error.into()),
+        Err(NotOpened::Refused(path, error)) => return Err(NoRun::Ended(refused(path, error, output)?)),
+        Err(NotOpened::TooLarge(path, error)) => {
+            return Err(NoRun::Ended(refusal::not_activated(path, error, output)));
+        }
     };
-    let receiving = receiver.map(|receiver| receiver.start(door, stop.clone(), output)).transpose()?;
-    let folder_run = FolderRun {
-        input,
-        output: args.output.clone(),
-        watch: if is_watched { WatchMode::Watch } else { WatchMode::Once },
-        report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
-        concurrency: args.concurrency.unwrap_or(cores),
-        missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
-    };
-    let progress = Arc::new(Progress::new(output));
-    let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
-    let bundle_digest = active.bundle_digest().to_string();
-    let summary = runtime.block_on(folder_run.run(active, observer, stop));
-    let received = receiving.map_or(Ok(()), Receiving::end);
-    let summary = summary.map_err(|error| with_next_step(error, folder_run.input.path()))?;
-    received?;
-    progress.bar.finish_and_clear();
-    let object = SummaryObject {
-        done: summary.all.done,
-        quarantined: summary.all.quarantined,
-        skipped: summary.skipped,
-        restored: summary.restored,
-        missing: summary.missing,
-        left: summary.left,
-        ignored: summary.ignored.into(),
-        bundle: bundle_digest,
-        report: args.output.join("report.jsonl"),
-        output: args.output,
-        elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    output.result(|| sentence(&summary, &object), &object)?;
-    // A signal is how a watch ends.
-    let stopped_early = summary.left > 0 && !is_watched;
-    Ok(if stopped_early { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
+    let device = Device::start(config).map_err(|error| NoRun::Ended(refusal::not_started(error, output)))?;
+    between()?;
+    let active = device.activate(&bundle);
+    active.map(Arc::new).map_err(|error| NoRun::Ended(refusal::not_activated(&args.bundle, error, output)))
+}
+
+/// Ports that are taken, and the spool and the queues behind them.
+struct Doors {
+    receiver: Option<Receiver>,
+    outgoing: Outgoing,
+}
+
+impl Doors {
+    fn open(args: &RunArgs, state: &Path, output: &Output) -> anyhow::Result<Self> {
+        let (title, identity) = (args.receive.title(), args.receive.identity());
+        let outgoing = args.send.open(state, title, identity.as_ref(), output)?;
+        let receiver = args.receive.open(state, outgoing.bypass())?;
+        Ok(Self { receiver, outgoing })
+    }
+}
+
+/// What a run needs from its beginning to its end.
+struct Run<'a> {
+    args: &'a RunArgs,
+    stop: &'a Stop,
+    runtime: &'a tokio::runtime::Runtime,
+    output: &'a Output,
+    begun: Instant,
+}
+
+/// What a run came to.
+struct Ran {
+    summary: Summary,
+    bundle: String,
+    is_watched: bool,
+}
+
+impl Run<'_> {
+    fn input(&self, receiver: Option<&Receiver>) -> Input {
+        match (receiver, &self.args.input) {
+            (Some(receiver), _) => receiver.input(),
+            // The parser has seen to it that there is one.
+            (None, input) => Input::Folder(input.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Works on inputs until all are done, or until told to stop.
+    fn go(&self, active: Arc<Active>, input: Input, exports: Exports) -> anyhow::Result<Ran> {
+        let Self { args, stop, runtime, output, .. } = self;
+        let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let is_watched = args.watch || matches!(input, Input::Spool(_));
+        let folder_run = FolderRun {
+            input,
+            output: args.output.clone(),
+            watch: if is_watched { WatchMode::Watch } else { WatchMode::Once },
+            report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
+            concurrency: args.concurrency.unwrap_or(cores),
+            missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
+        };
+        let progress = Arc::new(Progress::new(output, exports));
+        let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
+        let bundle = active.bundle_digest().to_string();
+        let summary = runtime.block_on(folder_run.run(active, observer, (*stop).clone()));
+        progress.bar.finish_and_clear();
+        let summary = summary.map_err(|error| with_next_step(error, folder_run.input.path()))?;
+        Ok(Ran { summary, bundle, is_watched })
+    }
+
+    /// Ends what goes on beside the run.
+    fn close(
+        &self,
+        receiving: Option<Receiving>,
+        delivering: Delivering,
+    ) -> anyhow::Result<(u64, Vec<Deliveries>)> {
+        let received = receiving.map_or(Ok(0), Receiving::end);
+        let delivered = delivering.end()?;
+        Ok((received?, delivered))
+    }
+
+    fn end(
+        &self,
+        ran: anyhow::Result<Ran>,
+        receiving: Option<Receiving>,
+        delivering: Delivering,
+    ) -> anyhow::Result<ExitCode> {
+        // A run that ends by itself gives what it made the time to be delivered.
+        if ran.as_ref().is_ok_and(|ran| !ran.is_watched && ran.summary.left == 0) {
+            delivering.drain();
+        }
+        let closed = self.close(receiving, delivering);
+        let Ran { summary, bundle, is_watched } = ran?;
+        let (passed_by, deliveries) = closed?;
+        let output_folder = &self.args.output;
+        let object = SummaryObject {
+            done: summary.all.done,
+            quarantined: summary.all.quarantined,
+            skipped: summary.skipped,
+            restored: summary.restored,
+            missing: summary.missing,
+            left: summary.left,
+            ignored: summary.ignored.into(),
+            passed_by,
+            deliveries,
+            bundle,
+            report: output_folder.join("report.jsonl"),
+            output: output_folder.clone(),
+            elapsed_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        self.output.result(|| sentence(&summary, &object), &object)?;
+        // A signal is how a watch ends.
+        let stopped_early = summary.left > 0 && !is_watched;
+        Ok(if stopped_early { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS })
+    }
 }
 
 fn sentence(summary: &Summary, object: &SummaryObject) -> String {
@@ -239,6 +393,15 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
     }
+    for deliveries in &object.deliveries {
+        text.push_str(&format!("\n{}", deliveries.sentence()));
+    }
+    if object.passed_by > 0 {
+        text.push_str(&format!(
+            "\n{} were forwarded and not worked on, because the spool was full",
+            object.passed_by
+        ));
+    }
     if summary.left > 0 {
         text.push_str(&format!(
             "\nstopped before all was done: {} files were not looked at or not completed; the next run goes on there",
@@ -261,6 +424,9 @@ pub(crate) fn with_next_step(error: RunError, input: &Path) -> anyhow::Error {
         RunError::Nested { .. } => "choose an --output that is not inside --input",
         RunError::Journal(JournalError::Busy { .. }) => {
             "wait until the other process has ended, or choose another --output"
+        }
+        RunError::HandOn { .. } => {
+            "see why the destination takes nothing, and free space of the state folder, then run again"
         }
         RunError::Ingest(_) => "check that --input is a folder and can be read",
         RunError::Output { .. }
@@ -312,7 +478,7 @@ fn trust_root(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The first signal lets files at work be completed; the second breaks them off.
-async fn stop_on_signal(stop: Stop, door: Door, output: Output) {
+async fn stop_on_signal(stop: Stop, door: Door, close: impl Fn() + Send + 'static, output: Output) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -329,6 +495,7 @@ async fn stop_on_signal(stop: Stop, door: Door, output: Output) {
     next().await;
     output.note("stopping when the files at work are complete; a second signal breaks them off");
     door.close();
+    close();
     stop.complete();
     next().await;
     output.note("breaking off the files at work; the next run does them");
@@ -338,16 +505,17 @@ async fn stop_on_signal(stop: Stop, door: Door, output: Output) {
 /// A bar on a terminal; nothing elsewhere.
 struct Progress {
     bar: ProgressBar,
+    exports: Exports,
 }
 
 impl Progress {
-    fn new(output: &Output) -> Self {
+    fn new(output: &Output, exports: Exports) -> Self {
         let shown = std::io::stderr().is_terminal() && !output.quiet && output.format == Format::Text;
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = ProgressStyle::with_template("{bar:32} {pos}/{len} files, {per_sec}, {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar }
+        Self { bar, exports }
     }
 }
 
@@ -361,5 +529,9 @@ impl Observer for Progress {
             self.bar.set_message(format!("last refused: {code}"));
         }
         self.bar.inc(1);
+    }
+
+    fn exported(&self, output: &Path, exports: &[&OutputFile]) -> std::io::Result<()> {
+        self.exports.take(output, exports)
     }
 }

@@ -16,7 +16,7 @@ mod worker;
 
 use std::io;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::activation::Active;
 use crate::outputs::Destination;
-use crate::report::ReportLine;
+use crate::report::{OutputFile, ReportLine};
 use dispatch::dispatch;
 use feeder::Feeder;
 use scribe::Scribe;
@@ -115,6 +115,16 @@ pub trait Observer: Send + Sync {
     fn found(&self, total: u64);
     /// An input is complete, or was before.
     fn completed(&self, line: Option<&ReportLine>);
+    /// These exports of one input or several stand durably under their names in the output folder, and their inputs are not
+    /// recorded as done yet: whoever hands them on takes them over now, durably. Called once for each file, and once more
+    /// where the process ended before the record. May wait.
+    ///
+    /// # Errors
+    /// They cannot be taken over: the run ends, and the next one does the inputs again.
+    fn exported(&self, output: &Path, exports: &[&OutputFile]) -> io::Result<()> {
+        let _ = (output, exports);
+        Ok(())
+    }
 }
 
 /// A run cannot go on.
@@ -135,6 +145,8 @@ pub enum RunError {
     Write { path: PathBuf, source: io::Error },
     #[error("making outputs durable in `{path}`")]
     Settle { path: PathBuf, source: io::Error },
+    #[error("handing on what stands in `{path}`")]
+    HandOn { path: PathBuf, source: io::Error },
     #[error("writing the report `{path}`")]
     Report { path: PathBuf, source: io::Error },
     #[error("a worker ended in disorder")]

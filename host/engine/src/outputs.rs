@@ -150,6 +150,12 @@ impl OutputFolder {
         &self.memory
     }
 
+    /// Whether a file was put out by a port of the pipeline: neither findings nor what was refused.
+    pub(crate) fn is_export(file: &OutputFile) -> bool {
+        let folder = file.path.split('/').next().unwrap_or_default();
+        ![QUARANTINE, FINDINGS, MEMORY].contains(&folder)
+    }
+
     /// A file without a name, for the device's own copy of an input: identified data.
     ///
     /// # Errors

@@ -3,19 +3,23 @@
 //!
 //! An object stands under the digest of its bytes. One that is sent again is therefore the same file: while it waits it
 //! is there once, and when it has been worked on, the run finds it complete. No name tells a person.
+//!
+//! Where there is a *bypass*, each object is durable in the queues of its destinations before it waits here: care does not
+//! wait for us, whatever becomes of the object afterwards. And where the spool is full because nothing works it off, objects
+//! go to the bypass alone.
 
-use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use martello_vocab::{ByteCount, Hasher};
-use rustix::fs::{FlockOperation, OFlags, flock};
 
+use crate::durable::{Names, held, make};
 use crate::folder::{Found, is_hidden};
+use crate::queue::{PutError, Queue};
 
 /// How names begin that do not count yet. The dot keeps them out of a scan.
 const TEMPORARY: &str = ".incoming-";
@@ -55,6 +59,10 @@ pub struct Spool {
     ledger: Mutex<Ledger>,
     names: Names,
     next: AtomicU64,
+    /// Queues into which each object goes first.
+    bypass: Vec<Arc<Queue>>,
+    /// Objects that went there alone.
+    passed_by: AtomicU64,
     _lock: File,
 }
 
@@ -88,6 +96,15 @@ pub(crate) enum Refused {
     Disk(#[source] io::Error),
 }
 
+impl From<PutError> for Refused {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Disk(error) => Self::Disk(error),
+            PutError::Full | PutError::Closed => Self::Full,
+        }
+    }
+}
+
 impl Refused {
     /// Whether there may be room later.
     pub(crate) fn is_lack_of_room(&self) -> bool {
@@ -108,6 +125,18 @@ impl Spool {
     /// # Errors
     /// Another process receives into it, or the disk refuses.
     pub fn open(root: &Path, limits: SpoolLimits) -> Result<Arc<Self>, SpoolError> {
+        Self::open_with_bypass(root, limits, Vec::new())
+    }
+
+    /// The same, and each object that is received from now on goes into these queues first.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_bypass(
+        root: &Path,
+        limits: SpoolLimits,
+        bypass: Vec<Arc<Queue>>,
+    ) -> Result<Arc<Self>, SpoolError> {
         let unusable = |source| SpoolError::Unusable { path: root.to_owned(), source };
         make(root).map_err(unusable)?;
         // Objects are identified data: where a link stands in the folder's place, they would land elsewhere.
@@ -116,20 +145,21 @@ impl Spool {
         if is_link {
             return Err(SpoolError::Link { path: root });
         }
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let mut lock = File::options();
-        lock.write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow);
-        let lock = lock.open(root.join(LOCK)).map_err(unusable)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(SpoolError::Busy { path: root }),
-            locked => locked.map_err(|error| unusable(error.into()))?,
-        }
+        let Some(lock) = held(&root.join(LOCK)).map_err(unusable)? else {
+            return Err(SpoolError::Busy { path: root });
+        };
         let ledger = swept(&root).map_err(unusable)?;
         let names = Names::of(File::open(&root).map_err(unusable)?);
         // The names of what is there may have been made just before a crash: they count as received from now on.
         names.sync().map_err(unusable)?;
         let ledger = Mutex::new(ledger);
-        Ok(Arc::new(Self { root, limits, ledger, names, next: AtomicU64::new(0), _lock: lock }))
+        let (next, passed_by) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Arc::new(Self { root, limits, ledger, names, next, bypass, passed_by, _lock: lock }))
+    }
+
+    /// How many objects went to the bypass alone, because there was no room here. No run will see them.
+    pub fn passed_by(&self) -> u64 {
+        self.passed_by.load(Ordering::Relaxed)
     }
 
     /// The folder, which a run reads its inputs from.
@@ -157,9 +187,11 @@ impl Spool {
     /// Begins to receive an object.
     pub(crate) fn receive(self: &Arc<Self>) -> Result<Incoming, Refused> {
         let ledger = *self.ledger();
-        if ledger.objects >= self.limits.objects || ledger.bytes >= self.limits.bytes.0 {
-            return Err(Refused::Full);
-        }
+        let is_full = ledger.objects >= self.limits.objects || ledger.bytes >= self.limits.bytes.0;
+        let way = match is_full {
+            false => Way::Usual,
+            true => self.without_the_spool()?,
+        };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let temporary = self.root.join(format!("{TEMPORARY}{number}"));
         let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary);
@@ -169,6 +201,7 @@ impl Spool {
             file: Some(file),
             temporary,
             is_settled: false,
+            way,
             length: 0,
             hasher: Hasher::new(),
         })
@@ -177,6 +210,18 @@ impl Spool {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Numbers are whole after every step, so that a panic elsewhere leaves nothing in disorder.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where an object goes for which there is no room here.
+    fn without_the_spool(&self) -> Result<Way, Refused> {
+        if self.bypass.is_empty() { Err(Refused::Full) } else { Ok(Way::BypassAlone) }
+    }
+
+    fn reserve_on(&self, way: Way, bytes: u64) -> Result<(), Refused> {
+        match way {
+            Way::Usual => self.reserve(bytes),
+            Way::BypassAlone => Ok(()),
+        }
     }
 
     fn reserve(&self, bytes: u64) -> Result<(), Refused> {
@@ -188,16 +233,6 @@ impl Spool {
         ledger.bytes = bytes;
         Ok(())
     }
-}
-
-/// Makes the folder for its owner alone, and its name durable.
-fn make(root: &Path) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o700).create(root) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
-    }
-    let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Takes away what was not received whole, and counts the rest.
@@ -218,6 +253,15 @@ fn swept(root: &Path) -> io::Result<Ledger> {
     Ok(ledger)
 }
 
+/// Where an object goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Into the bypass, where there is one, and the spool.
+    Usual,
+    /// Into the bypass: the spool has no room, and is not charged.
+    BypassAlone,
+}
+
 /// An object that is being received. Dropped before it is [`kept`](Self::keep), it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -227,7 +271,8 @@ pub(crate) struct Incoming {
     temporary: PathBuf,
     /// Whether the file stands under its name, or is the same as one that does.
     is_settled: bool,
-    /// Bytes that were reserved.
+    way: Way,
+    /// Bytes that came; on the usual way they are reserved.
     length: u64,
     hasher: Hasher,
 }
@@ -238,8 +283,17 @@ impl Incoming {
         if self.length.saturating_add(count) > self.spool.limits.object_bytes.0 {
             return Err(Refused::TooLarge);
         }
-        self.spool.reserve(count)?;
-        self.length = self.length.saturating_add(count);
+        match (self.way, self.spool.reserve_on(self.way, count)) {
+            (_, Ok(())) => {}
+            (Way::Usual, Err(Refused::Full)) => self.leave_the_spool()?,
+            (_, Err(refused)) => return Err(refused),
+        }
+        let length = self.length.saturating_add(count);
+        // What several associations receive at once is counted when it is whole.
+        if self.way == Way::BypassAlone && !self.spool.bypass.iter().all(|queue| queue.takes(length)) {
+            return Err(Refused::Full);
+        }
+        self.length = length;
         self.hasher.update(bytes);
         let file = self.file.as_mut().ok_or_else(|| Refused::Disk(io::ErrorKind::InvalidInput.into()))?;
         file.write_all(bytes).map_err(Refused::Disk)
@@ -252,21 +306,41 @@ impl Incoming {
             file.sync_all().map_err(Refused::Disk)?;
         }
         let digest = std::mem::take(&mut self.hasher).finish();
+        // INVARIANT: what stands in the spool is durable in every queue of the bypass. Kept by
+        // `an_object_is_in_the_bypass_before_it_is_in_the_spool`.
+        for queue in &self.spool.bypass {
+            queue.put(&self.temporary, digest, self.length)?;
+        }
         let place = self.spool.root.join(format!("{}.{EXTENSION}", digest.hex()));
-        {
+        if self.way == Way::Usual {
             let mut ledger = self.spool.ledger();
             // The same object waits already, and whoever works on it works on this one. Its name is made durable below
             // all the same: its own sender may still be waiting for that.
             if fs::symlink_metadata(&place).is_err() {
-                if ledger.objects >= self.spool.limits.objects {
-                    return Err(Refused::Full);
+                if ledger.objects < self.spool.limits.objects {
+                    fs::rename(&self.temporary, &place).map_err(Refused::Disk)?;
+                    ledger.objects = ledger.objects.saturating_add(1);
+                    self.is_settled = true;
+                } else {
+                    drop(ledger);
+                    self.leave_the_spool()?;
                 }
-                fs::rename(&self.temporary, &place).map_err(Refused::Disk)?;
-                ledger.objects = ledger.objects.saturating_add(1);
-                self.is_settled = true;
             }
         }
+        if self.way == Way::BypassAlone {
+            tracing::error!("the spool is full: an object went to the bypass alone, and no run will see it");
+            self.spool.passed_by.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         self.spool.names.sync().map_err(Refused::Disk)
+    }
+
+    /// Gives back what was reserved, for there is no room in the spool.
+    fn leave_the_spool(&mut self) -> Result<(), Refused> {
+        self.way = self.spool.without_the_spool()?;
+        let mut ledger = self.spool.ledger();
+        ledger.bytes = ledger.bytes.saturating_sub(self.length);
+        Ok(())
     }
 }
 
@@ -278,74 +352,12 @@ impl Drop for Incoming {
         if let Err(error) = fs::remove_file(&self.temporary) {
             tracing::warn!(%error, "half an object cannot be removed from the spool; the next start does");
         }
-        let mut ledger = self.spool.ledger();
-        ledger.bytes = ledger.bytes.saturating_sub(self.length);
-    }
-}
-
-/// Names in a folder, made durable for all who wait with one `fsync`.
-#[derive(Debug)]
-struct Names {
-    folder: File,
-    rounds: Mutex<Rounds>,
-    over: Condvar,
-}
-
-/// Who waits has a number; a round serves all numbers that were given out before it began.
-#[derive(Debug, Default)]
-struct Rounds {
-    given: u64,
-    is_running: bool,
-    served: u64,
-    /// Rounds that failed, by the first and the last number that they would have served. Those who wait take note and
-    /// leave; there are never more than there are waiting associations.
-    failed: VecDeque<(u64, u64)>,
-}
-
-impl Names {
-    fn of(folder: File) -> Self {
-        Self { folder, rounds: Mutex::default(), over: Condvar::new() }
-    }
-
-    /// Returns when every name that was in the folder at the call is durable.
-    fn sync(&self) -> io::Result<()> {
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        rounds.given += 1;
-        let number = rounds.given;
-        loop {
-            // INVARIANT: a round that failed is not made good by a later one, for the kernel tells of a lost write once.
-            if rounds.failed.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
-                return Err(io::Error::other("the names in the spool could not be made durable"));
-            }
-            if number <= rounds.served {
-                return Ok(());
-            }
-            if rounds.is_running {
-                rounds = self.over.wait(rounds).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            rounds.is_running = true;
-            let (first, last) = (rounds.served + 1, rounds.given);
-            drop(rounds);
-            let synced = self.folder.sync_all();
-            rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-            rounds.is_running = false;
-            rounds.served = last;
-            if synced.is_err() {
-                rounds.failed.push_back((first, last));
-                // Whoever was in a round so long ago has left.
-                if rounds.failed.len() > FAILED_ROUNDS {
-                    rounds.failed.pop_front();
-                }
-            }
-            self.over.notify_all();
-            synced?;
+        if self.way == Way::Usual {
+            let mut ledger = self.spool.ledger();
+            ledger.bytes = ledger.bytes.saturating_sub(self.length);
         }
     }
 }
-
-/// Failed rounds that are remembered.
-const FAILED_ROUNDS: usize = 64;
 
 #[cfg(test)]
 #[path = "spool_tests.rs"]

@@ -152,19 +152,70 @@ fn names_are_made_durable_for_many_at_once() {
         }
     });
     assert_eq!(spool.ledger().objects, 80);
-    let rounds = spool.names.rounds.lock().unwrap();
-    assert_eq!(rounds.served, 81, "and one for the opening");
+    assert_eq!(spool.names.served(), 81, "and one for the opening");
+}
+
+fn bypass(folder: &Path, objects: u64) -> Arc<Queue> {
+    let limits = crate::QueueLimits { objects, ..crate::QueueLimits::default() };
+    Queue::open(&folder.join("bypass"), limits).unwrap()
 }
 
 #[test]
-fn a_failed_round_is_told_to_those_whom_it_would_have_served_and_to_nobody_else() {
-    // A pipe cannot be synced.
-    let (_end, pipe) = std::io::pipe().unwrap();
-    let names = Names::of(File::from(std::os::fd::OwnedFd::from(pipe)));
-    assert!(names.sync().is_err());
-    assert_eq!(names.rounds.lock().unwrap().failed, [(1, 1)]);
-    assert!(names.sync().is_err());
-    assert_eq!(names.rounds.lock().unwrap().failed, [(1, 1), (2, 2)]);
+fn an_object_is_in_the_bypass_before_it_is_in_the_spool() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = bypass(folder.path(), 2);
+    let spool =
+        Spool::open_with_bypass(&folder.path().join("spool"), limits(9, 99), vec![Arc::clone(&queue)])
+            .unwrap();
+    put(&spool, b"one").unwrap();
+    put(&spool, b"two").unwrap();
+    assert_eq!((queue.state_now().waiting, names(&spool).len()), (2, 2));
+    // The run is done with it: the bypass still has it.
+    spool.release(&waiting(&spool)[0]);
+    assert_eq!(
+        queue.due(9).iter().map(|item| fs::read(&item.path).unwrap()).collect::<Vec<_>>(),
+        [b"one", b"two"]
+    );
+    // What the bypass cannot take is not taken at all.
+    assert!(matches!(put(&spool, b"more"), Err(Refused::Full)));
+    assert_eq!(names(&spool).len(), 1);
+}
+
+#[test]
+fn objects_for_which_the_spool_has_no_room_go_to_the_bypass_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = bypass(folder.path(), 5);
+    let spool =
+        Spool::open_with_bypass(&folder.path().join("spool"), limits(2, 10), vec![Arc::clone(&queue)])
+            .unwrap();
+    put(&spool, b"12345").unwrap();
+    // Full in the middle of the object.
+    let mut incoming = spool.receive().unwrap();
+    incoming.write(b"abc").unwrap();
+    incoming.write(b"def").unwrap();
+    assert_eq!(spool.ledger().bytes, 5);
+    incoming.keep().unwrap();
+    put(&spool, b"67890").unwrap();
+    // Full from the beginning.
+    put(&spool, b"more").unwrap();
+    assert_eq!((names(&spool).len(), spool.passed_by()), (2, 2));
+    assert_eq!(*spool.ledger(), Ledger { objects: 2, bytes: 10 });
+    assert_eq!(queue.state_now().waiting, 4);
+    put(&spool, b"last").unwrap();
+    assert!(matches!(put(&spool, b"too much"), Err(Refused::Full)));
+    assert_eq!((names(&spool).len(), spool.ledger().bytes), (2, 10));
+}
+
+#[test]
+fn an_object_that_fits_nowhere_is_refused_before_it_has_filled_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let few = crate::QueueLimits { bytes: ByteCount(10), ..crate::QueueLimits::default() };
+    let queue = Queue::open(&folder.path().join("bypass"), few).unwrap();
+    let spool = Spool::open_with_bypass(&folder.path().join("spool"), limits(1, 99), vec![queue]).unwrap();
+    put(&spool, b"12345").unwrap();
+    let mut incoming = spool.receive().unwrap();
+    incoming.write(b"abc").unwrap();
+    assert!(matches!(incoming.write(b"defg"), Err(Refused::Full)));
 }
 
 #[test]

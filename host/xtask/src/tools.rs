@@ -7,8 +7,10 @@ use anyhow::Context;
 
 use crate::build::{GUEST_TARGET, cargo, check, guest_target, root, say, target};
 
-/// Debian packages with DICOM tools that somebody else wrote.
-const DEBIAN: [&str; 2] = ["dcmtk", "dicom3tools"];
+/// Debian packages with DICOM tools and an archive that somebody else wrote.
+const DEBIAN: [&str; 3] = ["dcmtk", "dicom3tools", "orthanc"];
+/// A program of each.
+const PROGRAMS: [&str; 3] = ["dcmdump", "dciodvfy", "Orthanc"];
 
 /// Programs of crates.io as WebAssembly components: package, version, and the example that is meant where it is no
 /// program of the package. They run in the sandbox as they were published.
@@ -41,8 +43,8 @@ pub(crate) fn onnxruntime() -> Option<PathBuf> {
 
 /// Installs everything. Debian's packages want root.
 pub(crate) fn install() -> anyhow::Result<()> {
-    if ["dcmdump", "dciodvfy"].iter().any(|tool| which(tool).is_none()) {
-        say("installing dcmtk and dicom3tools from Debian");
+    if PROGRAMS.iter().any(|tool| which(tool).is_none()) {
+        say("installing dcmtk, dicom3tools and Orthanc from Debian");
         let apt = || {
             let mut apt = Command::new("apt-get");
             apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]);
@@ -88,5 +90,6 @@ fn upstream() -> anyhow::Result<()> {
 /// Where a program is on the path.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }

@@ -16,6 +16,7 @@ mod pipeline;
 mod python;
 mod receive;
 mod runaway;
+mod send;
 mod start;
 
 use crate::measure::Measure;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Measure> {
         deidentify::measure(),
         checks::measure(),
         receive::measure(),
+        send::measure(),
         normalise::measure(),
         decode::measure(),
         pipeline::measure(),

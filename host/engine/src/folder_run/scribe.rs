@@ -128,6 +128,7 @@ impl Scribe {
                 (_, Outcome::Done) => written.completed.done += 1,
                 (_, Outcome::Quarantined | Outcome::DeviceFailed) => written.completed.quarantined += 1,
             }
+            let is_new = outcome == Outcome::Done && matches!(finished.before, Before::Nothing);
             let line = match finished.before {
                 Before::Lost { line, again: Again::Same } => line,
                 before => {
@@ -141,9 +142,15 @@ impl Scribe {
             gone.extend(finished.instead_of.iter().cloned());
             let (id, instead_of) = (finished.line.id.clone(), finished.instead_of);
             completed.push(Completed { id, outcome, line, instead_of });
-            ended.push((finished.line, finished.found, outcome, finished.ticket));
+            ended.push((finished.line, finished.found, outcome, finished.ticket, is_new));
         }
         place::settle(files).map_err(|source| RunError::Settle { path: self.output_path(), source })?;
+        let new = ended.iter().filter(|(.., is_new)| *is_new).flat_map(|(line, ..)| &line.outputs);
+        let exports: Vec<_> = new.filter(|file| OutputFolder::is_export(file)).collect();
+        if !exports.is_empty() {
+            let handed_on = self.observer.exported(self.output.tree().path(), &exports);
+            handed_on.map_err(|source| RunError::HandOn { path: self.output_path(), source })?;
+        }
         self.journal.complete(&completed)?;
         for id in &gone {
             let taken = self.output.take_out_of_quarantine(id);
@@ -153,7 +160,7 @@ impl Scribe {
             .report
             .write_all(text.as_bytes())
             .map_err(|source| RunError::Report { path: self.report_path(), source });
-        for (line, found, outcome, ticket) in ended {
+        for (line, found, outcome, ticket, _) in ended {
             ticket.committed();
             if outcome != Outcome::DeviceFailed {
                 self.input.release(&found);

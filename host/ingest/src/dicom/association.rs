@@ -15,6 +15,7 @@ use super::part10;
 use super::pdu::{self, Abort, AssociateRequest, HEADER_BYTES, Header, Kind, LONGEST_REQUEST, Rejection};
 use super::settings::DicomSettings;
 use super::syntaxes::{self, Service};
+use crate::chain::Chain;
 use crate::spool::{Incoming, Refused, Spool};
 
 /// How long a peer that is turned away at once may take for its request.
@@ -98,6 +99,9 @@ pub(crate) fn turn_away(mut line: Line) {
     tracing::warn!("an association was refused: too many are open");
     // The answer belongs behind the request; whoever sends none in time gets it all the same.
     let deadline = after(TURNING_AWAY);
+    if line.secure(deadline).is_err() {
+        return;
+    }
     let _ = request(&mut line, deadline);
     if line.write(&Rejection::TooManyAssociations.pdu(), after(TURNING_AWAY)).is_ok() {
         line.end(after(TURNING_AWAY));
@@ -128,7 +132,9 @@ fn request(line: &mut Line, deadline: Instant) -> Result<AssociateRequest, Ended
 }
 
 fn associate(line: &mut Line, settings: &DicomSettings) -> Result<Association, Ended> {
-    let request = request(line, after(settings.patience.artim))?;
+    let deadline = after(settings.patience.artim);
+    line.secure(deadline)?;
+    let request = request(line, deadline)?;
     let association = negotiation::negotiate(&request, settings).map_err(|rejection| {
         // What a stranger sends as a title may be anything: not at a level that is kept.
         let [called, calling] = titles(&request);
@@ -316,19 +322,4 @@ fn status_of(refused: &Refused) -> Status {
         tracing::error!(%error, "the spool cannot be written");
     }
     if refused.is_lack_of_room() { Status::OutOfResources } else { Status::ProcessingFailure }
-}
-
-/// An error with its causes, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self.0, f)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

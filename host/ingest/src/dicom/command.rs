@@ -1,4 +1,4 @@
-//! Command sets (PS3.7 annex E): requests read, responses written.
+//! Command sets (PS3.7 annex E): requests of a peer read and answered, our own written and their answers read.
 
 use super::bytes::Bytes;
 use super::names::Uid;
@@ -148,11 +148,59 @@ impl Request {
         if let Some(instance) = self.instance.as_ref().filter(|_| self.operation == Operation::Store) {
             put_text(&mut elements, 0x1000, instance.as_str(), 0);
         }
-        let mut set = Vec::new();
-        put(&mut set, 0x0000, &u32::try_from(elements.len()).unwrap_or(u32::MAX).to_le_bytes());
-        set.extend(elements);
-        set
+        with_length(&elements)
     }
+}
+
+/// The command set that announces an object (PS3.7 9.3.1.1), of medium priority.
+pub(crate) fn store_request(message: u16, class: &Uid, instance: &Uid) -> Vec<u8> {
+    let mut elements = Vec::new();
+    put_text(&mut elements, 0x0002, class.as_str(), 0);
+    put(&mut elements, 0x0100, &STORE.to_le_bytes());
+    put(&mut elements, 0x0110, &message.to_le_bytes());
+    put(&mut elements, 0x0700, &[0, 0]);
+    put(&mut elements, 0x0800, &[0, 0]);
+    put_text(&mut elements, 0x1000, instance.as_str(), 0);
+    with_length(&elements)
+}
+
+/// A response to C-STORE. Of its words nothing is kept: a peer may put anything there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) message: u16,
+    pub(crate) status: u16,
+}
+
+impl Response {
+    /// Reads a command set. None where it is malformed, no response to C-STORE, or says that a data set follows.
+    pub(crate) fn read(set: &[u8]) -> Option<Self> {
+        let (mut field, mut message, mut data_set, mut status) = (None, None, None, None);
+        let mut set = Bytes(set);
+        while !set.is_empty() {
+            let (group, element) = (set.little_u16()?, set.little_u16()?);
+            let length = usize::try_from(set.little_u32()?).ok()?;
+            let mut value = Bytes(set.take(length)?);
+            if group != 0 {
+                return None;
+            }
+            match element {
+                0x0100 => field = Some(value.little_u16()?),
+                0x0120 => message = Some(value.little_u16()?),
+                0x0800 => data_set = Some(value.little_u16()?),
+                0x0900 => status = Some(value.little_u16()?),
+                _ => {}
+            }
+        }
+        let is_response = field? == STORE | RESPONSE && data_set? == NO_DATA_SET;
+        is_response.then_some(Self { message: message?, status: status? })
+    }
+}
+
+fn with_length(elements: &[u8]) -> Vec<u8> {
+    let mut set = Vec::new();
+    put(&mut set, 0x0000, &u32::try_from(elements.len()).unwrap_or(u32::MAX).to_le_bytes());
+    set.extend(elements);
+    set
 }
 
 fn put_text(set: &mut Vec<u8>, element: u16, text: &str, padding: u8) {
@@ -192,6 +240,30 @@ pub(crate) mod tests {
             (0x0800, &[0, 0]),
             (0x1000, instance.as_bytes()),
         ])
+    }
+
+    #[test]
+    fn a_request_of_ours_is_read_as_it_was_meant_and_answered_as_it_is_understood() {
+        let uid = |text: &str| Uid::from_wire(text.as_bytes()).unwrap();
+        let sent = store_request(7, &uid("1.2.840.10008.5.1.4.1.1.2"), &uid("1.2.3"));
+        let request = Request::read(&sent).unwrap();
+        assert_eq!((request.operation, request.has_data_set), (Operation::Store, true));
+        assert_eq!(request.instance().unwrap().as_str(), "1.2.3");
+        for status in [Status::Success, Status::OutOfResources] {
+            let response = Response::read(&request.response(status));
+            assert_eq!(response, Some(Response { message: 7, status: status.number() }));
+        }
+        // A request, an answer to something else, one with a data set, one without a status.
+        let elements: [(u16, &[u8]); 4] =
+            [(0x0100, &[1, 0x80]), (0x0120, &[7, 0]), (0x0800, &[1, 1]), (0x0900, &[0, 0xA7])];
+        assert_eq!(Response::read(&set(&elements)), Some(Response { message: 7, status: 0xA700 }));
+        for (at, value) in [(0, &[1, 0]), (0, &[0x30, 0x80]), (2, &[0, 0])] {
+            let mut changed = elements;
+            changed.get_mut(at).unwrap().1 = value;
+            assert_eq!(Response::read(&set(&changed)), None);
+        }
+        assert_eq!(Response::read(&set(elements.get(..3).unwrap())), None);
+        assert_eq!(Response::read(&sent), None);
     }
 
     #[test]
@@ -253,6 +325,7 @@ pub(crate) mod tests {
             let mut changed = store("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4");
             changed.splice(at..at, bytes.iter().copied().take(4));
             for set in [bytes, changed] {
+                let _ = Response::read(&set);
                 if let Some(request) = Request::read(&set) {
                     let response = request.response(Status::Success);
                     prop_assert!(response.len() < 512 && response.len() % 2 == 0);

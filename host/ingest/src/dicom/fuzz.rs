@@ -1,10 +1,10 @@
 //! What the fuzz target calls: everything that reads bytes of a peer, without a network.
 
 use super::bytes::Bytes;
-use super::command::Status;
+use super::command::{Response, Status};
 use super::exchange::{Exchange, Step};
 use super::negotiation;
-use super::pdu::{self, AssociateRequest};
+use super::pdu::{self, Acceptance, AssociateRequest, Rejected};
 use super::settings::{Callers, DicomSettings};
 use super::syntaxes::Encoding;
 use super::{AeTitle, data_set};
@@ -42,6 +42,10 @@ pub fn fuzz_dimse(bytes: &[u8]) {
     {
         let _ = data_set::identity(bytes, encoding);
     }
+    // What a peer says to whom we send.
+    let _ = Acceptance::read(bytes).map(|acceptance| assert!(acceptance.contexts.len() <= 128));
+    let _ = Rejected::read(bytes).map(|rejected| rejected.to_string());
+    let _ = Response::read(bytes);
 }
 
 /// What a peer that keeps to the standard sends, to begin with: a request for an association, a command, a data set's head.

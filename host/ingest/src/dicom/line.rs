@@ -1,10 +1,11 @@
 //! A connection on which every wait has an end.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::transport::Transport;
 
 /// How often a wait looks at its deadline and at whether the door closes.
 const TURN: Duration = Duration::from_millis(100);
@@ -13,7 +14,7 @@ const FORGOTTEN: usize = 1 << 20;
 
 /// A connection.
 pub(crate) struct Line {
-    stream: TcpStream,
+    transport: Transport,
     stop: Arc<AtomicBool>,
     stopping: Duration,
     /// When the door was first seen to close.
@@ -43,14 +44,25 @@ pub(crate) enum Waiting {
 }
 
 impl Line {
-    pub(crate) fn new(stream: TcpStream, stop: Arc<AtomicBool>, stopping: Duration) -> io::Result<Self> {
+    pub(crate) fn new(transport: Transport, stop: Arc<AtomicBool>, stopping: Duration) -> io::Result<Self> {
+        let stream = transport.stream();
         // Answers are short and waited for: Nagle's algorithm would hold them back until the peer's delayed
         // acknowledgement comes, some 40 ms an object.
         stream.set_nodelay(true)?;
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(TURN))?;
         stream.set_write_timeout(Some(TURN))?;
-        Ok(Self { stream, stop, stopping, closing: None })
+        Ok(Self { transport, stop, stopping, closing: None })
+    }
+
+    /// Agrees on keys, where the line is encrypted.
+    pub(crate) fn secure(&mut self, deadline: Instant) -> Result<(), LineError> {
+        loop {
+            let step = self.transport.handshake();
+            if self.step(step, deadline, Waiting::ForMore)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Fills the buffer.
@@ -62,7 +74,7 @@ impl Line {
     ) -> Result<(), LineError> {
         let mut rest = buffer;
         while !rest.is_empty() {
-            let read = self.stream.read(rest);
+            let read = self.transport.read(rest);
             let count = self.progress(read, deadline, waiting)?;
             rest = rest.get_mut(count..).unwrap_or_default();
         }
@@ -72,28 +84,45 @@ impl Line {
     pub(crate) fn write(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), LineError> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let written = self.stream.write(rest);
+            let written = self.transport.write(rest);
             let count = self.progress(written, deadline, Waiting::ForTheEnd)?;
             rest = rest.get(count..).unwrap_or_default();
         }
-        Ok(())
+        loop {
+            let step = self.transport.flush();
+            if self.step(step, deadline, Waiting::ForTheEnd)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Lets the peer read our last word: a connection that is closed with bytes unread is reset, and the peer may lose
     /// what we said.
     pub(crate) fn end(mut self, deadline: Instant) {
-        if self.stream.shutdown(Shutdown::Write).is_err() {
+        if self.transport.finish().is_err() {
             return;
         }
         let mut buffer = [0; 4 << 10];
         let mut forgotten = 0;
         while forgotten < FORGOTTEN {
-            let read = self.stream.read(&mut buffer);
+            let read = self.transport.read(&mut buffer);
             match self.progress(read, deadline, Waiting::ForMore) {
                 Ok(count) => forgotten += count,
                 Err(_) => return,
             }
         }
+    }
+
+    /// Judges a step that is the last one or not.
+    fn step(
+        &mut self,
+        done: io::Result<bool>,
+        deadline: Instant,
+        waiting: Waiting,
+    ) -> Result<bool, LineError> {
+        let is_last = matches!(done, Ok(true));
+        self.progress(done.map(|_| 1), deadline, waiting)?;
+        Ok(is_last)
     }
 
     /// Judges what a read or write came to. 0 bytes where it should be tried again.

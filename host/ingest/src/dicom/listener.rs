@@ -13,6 +13,7 @@ use super::association;
 use super::line::Line;
 use super::settings::DicomSettings;
 use crate::spool::Spool;
+use crate::transport::Transport;
 
 /// How often the listener looks at whether to stop.
 const TURN: Duration = Duration::from_millis(100);
@@ -117,7 +118,8 @@ impl DicomListener {
         open: &Arc<AtomicUsize>,
         turned_away: &Arc<AtomicUsize>,
     ) -> io::Result<Option<JoinHandle<()>>> {
-        let line = Line::new(stream, Arc::clone(stop), self.settings.patience.stopping)?;
+        let transport = Transport::accepted(stream, self.settings.tls.as_ref())?;
+        let line = Line::new(transport, Arc::clone(stop), self.settings.patience.stopping)?;
         let (settings, spool) = (Arc::clone(&self.settings), Arc::clone(&self.spool));
         let id = self.ids.next();
         let builder = std::thread::Builder::new().name("association".to_owned());

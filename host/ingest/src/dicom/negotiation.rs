@@ -8,7 +8,7 @@ use super::settings::{Callers, DicomSettings, IMPLEMENTATION_CLASS, IMPLEMENTATI
 use super::syntaxes::{self, Service};
 
 /// The one application context there is (PS3.7 annex A.2.1).
-const APPLICATION_CONTEXT: &[u8] = b"1.2.840.10008.3.1.1.1";
+pub(crate) const APPLICATION_CONTEXT: &[u8] = b"1.2.840.10008.3.1.1.1";
 
 /// What was agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]

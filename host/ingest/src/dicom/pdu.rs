@@ -3,8 +3,10 @@
 //! Everything here is a function of bytes. Whoever reads from the network looks at [`Header`] first and decides by it
 //! whether to take the rest at all: nothing is made room for because a peer says so.
 
+use std::fmt;
+
 use super::bytes::Bytes;
-use super::names::Uid;
+use super::names::{AeTitle, Uid};
 
 /// Bytes ahead of a PDU's body.
 pub(crate) const HEADER_BYTES: usize = 6;
@@ -262,12 +264,120 @@ pub(crate) fn associate_accept(
         put_item(&mut item, 0x40, syntax.as_bytes());
         put_item(&mut body, 0x21, &item);
     }
+    put_user_information(&mut body, longest_pdu, implementation);
+    pdu(2, &body)
+}
+
+fn put_user_information(body: &mut Vec<u8>, longest_pdu: u32, implementation: (&str, &str)) {
     let mut user = Vec::new();
     put_item(&mut user, 0x51, &longest_pdu.to_be_bytes());
     put_item(&mut user, 0x52, implementation.0.as_bytes());
     put_item(&mut user, 0x55, implementation.1.as_bytes());
-    put_item(&mut body, 0x50, &user);
-    pdu(2, &body)
+    put_item(body, 0x50, &user);
+}
+
+/// A request of ours for an association: each context is an id, a class and one transfer syntax.
+pub(crate) fn associate_request(
+    called: &AeTitle,
+    calling: &AeTitle,
+    application_context: &[u8],
+    contexts: &[(u8, &Uid, &Uid)],
+    longest_pdu: u32,
+    implementation: (&str, &str),
+) -> Vec<u8> {
+    let mut body = vec![0, 1, 0, 0];
+    body.extend(format!("{called:16}{calling:16}").bytes());
+    body.extend([0; 32]);
+    put_item(&mut body, 0x10, application_context);
+    for (id, class, syntax) in contexts {
+        let mut item = vec![*id, 0, 0, 0];
+        put_item(&mut item, 0x30, class.as_str().as_bytes());
+        put_item(&mut item, 0x40, syntax.as_str().as_bytes());
+        put_item(&mut body, 0x20, &item);
+    }
+    put_user_information(&mut body, longest_pdu, implementation);
+    pdu(1, &body)
+}
+
+/// A peer has accepted an association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Acceptance {
+    /// The ids of the contexts that were accepted, each with the transfer syntax that the peer has chosen.
+    pub(crate) contexts: Vec<(u8, Uid)>,
+    /// The longest PDU body that the peer takes; 0 is any.
+    pub(crate) longest_pdu: u32,
+}
+
+impl Acceptance {
+    /// Reads the body of an acceptance. None where it is malformed.
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let mut body = Bytes(body);
+        // Version and titles, which are not looked at (PS3.8 table 9-17).
+        body.take(2 + 2 + 32 + 32)?;
+        let mut acceptance = Self { contexts: Vec::new(), longest_pdu: 0 };
+        while !body.is_empty() {
+            let (kind, mut item) = item(&mut body)?;
+            match kind {
+                0x21 if acceptance.contexts.len() < MOST_CONTEXTS => {
+                    let [id, _, result, _] = item.array()?;
+                    if result != 0 {
+                        continue;
+                    }
+                    let (kind, syntax) = self::item(&mut item)?;
+                    let syntax = (kind == 0x40).then(|| Uid::from_wire(syntax.0)).flatten()?;
+                    acceptance.contexts.push((id, syntax));
+                }
+                0x21 => return None,
+                0x50 => acceptance.longest_pdu = longest_pdu(item)?,
+                _ => {}
+            }
+        }
+        Some(acceptance)
+    }
+}
+
+/// Why a peer refuses an association: result, source and reason (PS3.8 table 9-21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rejected(pub(crate) [u8; 3]);
+
+impl Rejected {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        let mut body = Bytes(body);
+        body.byte()?;
+        body.array().map(Self)
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [result, source, reason] = self.0;
+        let words = match (source, reason) {
+            (1, 2) => "application context not supported",
+            (1, 3) => "calling AE title not recognized",
+            (1, 7) => "called AE title not recognized",
+            (2, 2) => "protocol version not supported",
+            (3, 1) => "temporary congestion",
+            (3, 2) => "local limit exceeded",
+            _ => "no reason given",
+        };
+        let lasting = if result == 2 { "for now" } else { "for good" };
+        write!(f, "{words}, {lasting} ({result}, {source}, {reason})")
+    }
+}
+
+/// Asks for the end of an association.
+pub(crate) fn release_request() -> Vec<u8> {
+    pdu(5, &[0; 4])
+}
+
+/// Appends a piece of a data set in a data PDU of its own.
+pub(crate) fn put_piece(bytes: &mut Vec<u8>, context: u8, is_last: bool, piece: &[u8]) {
+    let value = u32::try_from(piece.len()).unwrap_or(u32::MAX).saturating_add(2);
+    bytes.extend([4, 0]);
+    bytes.extend(value.saturating_add(4).to_be_bytes());
+    bytes.extend(value.to_be_bytes());
+    bytes.extend([context, if is_last { 2 } else { 0 }]);
+    bytes.extend(piece);
 }
 
 /// A command set in data PDUs that the peer takes.

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use super::names::AeTitle;
+use crate::tls::TlsServer;
 
 /// Our Implementation Class UID: `2.25.` and a random UUID of ours.
 pub(crate) const IMPLEMENTATION_CLASS: &str = "2.25.250388515439336144276009471693657243952";
@@ -20,6 +21,8 @@ pub struct DicomSettings {
     pub callers: Callers,
     /// Associations that are open at once; more are refused until one ends.
     pub associations: NonZero<usize>,
+    /// Whether peers have to speak TLS, and how. A peer that does not is hung up on.
+    pub tls: Option<TlsServer>,
     /// The longest body of a data PDU, in bytes; a longer one breaks the association off. An association holds one PDU
     /// in memory and no more of an object.
     pub longest_pdu: NonZero<u32>,
@@ -39,7 +42,7 @@ pub enum Callers {
 /// How long peers may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// From the connection to the whole request for an association, and from our last word to the end of the connection
+    /// From the connection to the whole request for an association, with the agreement on keys, and from our last word to the end of the connection
     /// (the timer ARTIM of PS3.8 9.1.5).
     pub artim: Duration,
     /// Between two messages: modalities keep an association open while they acquire.
@@ -59,6 +62,7 @@ impl DicomSettings {
             title,
             callers: Callers::Listed(BTreeSet::new()),
             associations: NonZero::new(16).unwrap_or(NonZero::<usize>::MIN),
+            tls: None,
             // What dcmtk takes at most; larger ones gain nothing that could be measured.
             longest_pdu: NonZero::new(128 << 10).unwrap_or(NonZero::<u32>::MIN),
             patience: Patience::default(),

@@ -17,24 +17,24 @@ use super::pdu::{AssociateRequest, Header, Kind, Verdict};
 use super::*;
 use crate::{Spool, SpoolLimits};
 
-const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
-const EXPLICIT: &str = "1.2.840.10008.1.2.1";
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+pub(super) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
-struct Door {
+pub(super) struct Door {
     folder: tempfile::TempDir,
     spool: Arc<Spool>,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-fn settings() -> DicomSettings {
+pub(super) fn settings() -> DicomSettings {
     DicomSettings { callers: Callers::Any, ..DicomSettings::new("MARTELLO".parse().unwrap()) }
 }
 
 impl Door {
-    fn open(settings: DicomSettings, limits: SpoolLimits) -> Self {
+    pub(super) fn open(settings: DicomSettings, limits: SpoolLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spool = Spool::open(folder.path(), limits).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -45,7 +45,7 @@ impl Door {
         Self { folder, spool, address, stop, thread }
     }
 
-    fn usual() -> Self {
+    pub(super) fn usual() -> Self {
         Self::open(settings(), SpoolLimits::default())
     }
 
@@ -57,7 +57,7 @@ impl Door {
     }
 
     /// The objects that were kept, by what is in them.
-    fn objects(&self) -> Vec<Vec<u8>> {
+    pub(super) fn objects(&self) -> Vec<Vec<u8>> {
         let entries = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let objects = entries.filter(|path| path.extension().is_some_and(|extension| extension == "dcm"));
         objects.map(|path| fs::read(path).unwrap()).collect()
@@ -73,7 +73,7 @@ impl Door {
         }
     }
 
-    fn peer(&self) -> Peer {
+    pub(super) fn peer(&self) -> Peer {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         Peer(stream)
@@ -98,15 +98,15 @@ impl Drop for Door {
     }
 }
 
-struct Peer(TcpStream);
+pub(super) struct Peer(pub(super) TcpStream);
 
 impl Peer {
-    fn send(&mut self, bytes: &[u8]) {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }
 
     /// The next PDU; none where the connection has ended.
-    fn pdu(&mut self) -> Option<(Kind, Vec<u8>)> {
+    pub(super) fn pdu(&mut self) -> Option<(Kind, Vec<u8>)> {
         let mut header = [0; 6];
         self.0.read_exact(&mut header).ok()?;
         let header = Header::of(header);
@@ -143,7 +143,7 @@ impl Peer {
     }
 }
 
-fn pdu(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn pdu(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind, 0], &(body.len() as u32).to_be_bytes()[..], body].concat()
 }
 
@@ -152,11 +152,11 @@ fn data(context: u8, header: u8, bytes: &[u8]) -> Vec<u8> {
     pdu(4, &[&length[..], &[context, header], bytes].concat())
 }
 
-fn item(kind: u8, value: &[u8]) -> Vec<u8> {
+pub(super) fn item(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind, 0], &(value.len() as u16).to_be_bytes()[..], value].concat()
 }
 
-fn request(called: &str, calling: &str, contexts: &[(u8, &str, &[&str])]) -> Vec<u8> {
+pub(super) fn request(called: &str, calling: &str, contexts: &[(u8, &str, &[&str])]) -> Vec<u8> {
     let mut body = vec![0, 1, 0, 0];
     body.extend(format!("{called:16}{calling:16}").bytes());
     body.extend([0; 32]);
@@ -172,7 +172,7 @@ fn request(called: &str, calling: &str, contexts: &[(u8, &str, &[&str])]) -> Vec
 }
 
 /// The beginning of a data set, and so many bytes behind it.
-fn object(class: &str, instance: &str, rest: usize) -> Vec<u8> {
+pub(super) fn object(class: &str, instance: &str, rest: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (element, value) in [(0x16_u8, class), (0x18, instance)] {
         let padded = if value.len() % 2 == 1 { format!("{value}\0") } else { value.to_owned() };
