@@ -149,6 +149,7 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a command owns its arguments, as all commands do")]
 pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let config = args.device.config()?;
