@@ -87,7 +87,7 @@ def dcmtk(file: Path, ds, steps) -> np.ndarray | None:
         centre, width, function = steps["window"]
         if function == "LINEAR_EXACT":  # DCMTK 3.6.7 does not have it: the same line as a LINEAR window
             centre, width = centre + 0.5, width + 1
-        window = ["+Wfs" if function == "SIGMOID" else "+Wfl", "+Ww", repr(centre), repr(width)]
+        window = ["+Wfs" if function == "SIGMOID" else "+Wfl", "+Ww", repr(float(centre)), repr(float(width))]
     else:
         return None
     with tempfile.TemporaryDirectory() as folder:
