@@ -53,5 +53,4 @@ pub mod fuzz;
 mod tests;
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "tests write short values")]
 mod sending_tests;

@@ -9,7 +9,6 @@ use super::*;
 const LONG: Duration = Duration::from_secs(10);
 
 /// Files that are told of, in the order of their names. Turns in which nothing happened for us are passed over.
-
 fn arrivals(watch: &mut Watch, wanted: usize) -> Vec<String> {
     let mut names = Vec::new();
     let begun = Instant::now();
