@@ -106,7 +106,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
         // The guard lives until the command has ended, so that the trace file is whole.
         Ok(_telemetry) => match cli.command {
-            Command::Run(args) => run::run(*args, &output),
+            Command::Run(args) => run::run(&args, &output),
             Command::Demo(args) => demo::run(&args, &output),
             Command::Bundle(command) => bundle::run(command, &output),
             Command::Keys(command) => keys::run(command, &output),

@@ -149,8 +149,7 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a command owns its arguments, as all commands do")]
-pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let config = args.device.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -165,9 +164,9 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     };
     if !args.send.is_bypassed() {
         let mut doors = None;
-        let opened = open(&args, &config, output, || {
+        let opened = open(args, &config, output, || {
             // Before the bundle is activated, which takes seconds: a port that is taken is told at once.
-            doors = Some(Doors::open(&args, &config.state, output)?);
+            doors = Some(Doors::open(args, &config.state, output)?);
             Ok(())
         });
         let active = match opened {
@@ -177,7 +176,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         };
         let Some(Doors { receiver, outgoing }) = doors else { return Ok(ExitCode::FAILURE) };
         on_a_signal(&outgoing);
-        let run = Run { args: &args, stop: &stop, runtime: &runtime, output, begun };
+        let run = Run { args, stop: &stop, runtime: &runtime, output, begun };
         let input = run.input(receiver.as_ref());
         let receiving = receiver.map(|receiver| receiver.start(door, stop.clone(), output)).transpose()?;
         let exports = outgoing.exports();
@@ -186,15 +185,15 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         return run.end(summary, receiving, delivering);
     }
     // Originals are received and forwarded first of all, and whatever becomes of the bundle.
-    let Doors { receiver, outgoing } = Doors::open(&args, &config.state, output)?;
+    let Doors { receiver, outgoing } = Doors::open(args, &config.state, output)?;
     on_a_signal(&outgoing);
-    let run = Run { args: &args, stop: &stop, runtime: &runtime, output, begun };
+    let run = Run { args, stop: &stop, runtime: &runtime, output, begun };
     let input = run.input(receiver.as_ref());
     let exports = outgoing.exports();
     let delivering = outgoing.start()?;
     let receiving =
         receiver.map(|receiver| receiver.start(door.clone(), stop.clone(), output)).transpose()?;
-    let ran = open(&args, &config, output, || Ok(())).and_then(|active| Ok(run.go(active, input, exports)?));
+    let ran = open(args, &config, output, || Ok(())).and_then(|active| Ok(run.go(active, input, exports)?));
     let code = match ran {
         Ok(summary) => return run.end(Ok(summary), receiving, delivering),
         Err(NoRun::Ended(code)) => code,

@@ -72,6 +72,10 @@ impl Line {
         deadline: Instant,
         waiting: Waiting,
     ) -> Result<(), LineError> {
+        // A peer with Nagle's algorithm sends a PDU in two pieces and holds the second back until the first is acknowledged,
+        // which the system would put off by some 40 ms. The wish is forgotten when data come, so it is said again each
+        // time; where it is not heard, all goes on more slowly.
+        let _ = rustix::net::sockopt::set_tcp_quickack(self.transport.stream(), true);
         let mut rest = buffer;
         while !rest.is_empty() {
             let read = self.transport.read(rest);
