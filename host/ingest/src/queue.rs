@@ -11,7 +11,7 @@
 //!
 //! When it has been delivered, its name is taken away. A crash in between delivers it once more, under the same SOP Instance
 //! UID: at least once. How often something was tried is not kept: whoever starts anew tries at once. See
-//! `host/decisions/0010`.
+//! `host/decisions/0011`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
