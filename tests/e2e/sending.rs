@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use martello_tests::bundle::{guest, shared_state, signed};
 use martello_tests::{finish, imaging_bundle, martello, program, python, root, until};
 use martello_vocab::Digest;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -395,6 +396,35 @@ fn a_key_that_others_can_read_is_refused_and_what_to_do_is_said() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("can be read or changed by others") && said.contains("try: chmod 600"), "{said}");
+}
+
+#[test]
+fn what_may_identify_a_person_is_not_sent_on_and_no_peer_gets_both_lanes() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = serde_json::json!({
+        "name": "own-model", "version": "0.1.0", "security_version": 1,
+        "components": [{ "name": "own-model", "file": guest("own-model").unwrap() }],
+        "capabilities": ["dangerously-export-identified"],
+        "pipeline": { "accepts": ["application/octet-stream"],
+                      "stages": [{ "name": "copies", "component": "own-model", "from": "input", "ports": ["copy"] }],
+                      "exports": [{ "from": "copies.copy", "folder": "copies", "extension": "dcm" }] },
+    });
+    let signed = signed(folder.path(), &source).unwrap();
+    let run = |rest: &[&str]| {
+        let mut command = martello(&shared_state());
+        command.arg("run").arg(&signed.bundle).arg("--trust").arg(&signed.trust);
+        let ended = finish(command.arg("--output").arg(folder.path().join("out")).args(rest)).unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let peer = format!("ARCHIVE@127.0.0.1:{}", free_port());
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let (code, said) = run(&["--input", input.to_str().unwrap(), "--send-dicom", &peer]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("try: leave --send-dicom out"), "{said}");
+    let (code, said) = run(&["--dicom-listen", "127.0.0.1:0", "--send-dicom", &peer, "--bypass", &peer]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("try: name different peers"), "{said}");
 }
 
 /// What Orthanc answers to a question.

@@ -87,6 +87,11 @@ impl SendArgs {
         !self.bypass.is_empty()
     }
 
+    /// Whether what leaves the pipeline is sent on.
+    pub(crate) fn sends_exports(&self) -> bool {
+        !self.send_dicom.is_empty()
+    }
+
     /// Opens a queue for each destination.
     pub(crate) fn open(
         &self,
@@ -95,6 +100,14 @@ impl SendArgs {
         identity: Option<&TlsIdentity>,
         output: &Output,
     ) -> anyhow::Result<Outgoing> {
+        let same =
+            |a: &DicomAddress, b: &DicomAddress| (&a.title, &a.host, a.port) == (&b.title, &b.host, b.port);
+        if let Some(both) = self.send_dicom.iter().find(|to| self.bypass.iter().any(|other| same(to, other)))
+        {
+            let happened = format!("{both} is to have originals and what is de-identified");
+            let next = "name different peers with --bypass and --send-dicom".to_owned();
+            return Err(Advice { happened, next }.into());
+        }
         let root = state.join(OUTGOING);
         let tls = self.tls(identity)?;
         let limits = QueueLimits {

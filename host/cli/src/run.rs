@@ -207,8 +207,12 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
             std::thread::sleep(HELD_OPEN_TURN);
         }
     }
-    for line in run.close(receiving, delivering)?.1 {
+    let (passed_by, deliveries) = run.close(receiving, delivering)?;
+    for line in &deliveries {
         output.note(&line.sentence());
+    }
+    if passed_by > 0 {
+        output.note(&format!("{passed_by} were forwarded and will not be worked on: the spool was full"));
     }
     Ok(code)
 }
@@ -247,8 +251,18 @@ fn open(
     };
     let device = Device::start(config).map_err(|error| NoRun::Ended(refusal::not_started(error, output)))?;
     between()?;
-    let active = device.activate(&bundle);
-    active.map(Arc::new).map_err(|error| NoRun::Ended(refusal::not_activated(&args.bundle, error, output)))
+    let active = device
+        .activate(&bundle)
+        .map_err(|error| NoRun::Ended(refusal::not_activated(&args.bundle, error, output)))?;
+    // The bundle's grant is for a folder of this device.
+    if args.send.sends_exports() && active.exports_identified() {
+        return Err(NoRun::Ended(output.failure(
+            exit::REFUSED,
+            "the bundle puts out what may identify a person, and that is not sent on",
+            "leave --send-dicom out, or run a bundle without `dangerously-export-identified`",
+        )));
+    }
+    Ok(Arc::new(active))
 }
 
 /// Ports that are taken, and the spool and the queues behind them.

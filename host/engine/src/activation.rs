@@ -13,7 +13,7 @@ use martello_runtime::{
     Contract, EvidenceRule, FindingRule, ImportGrants, LoadError, Payload, Pseudonyms, Runtime,
     RuntimeConfig, RuntimeError, StageComponent,
 };
-use martello_vocab::{Digest, Name};
+use martello_vocab::{DataClass, Digest, Name};
 use serde_json::json;
 
 use crate::nn::{ActivatedModel, NnExtension};
@@ -310,6 +310,11 @@ impl Active {
     /// What the bundle is.
     pub const fn bundle_digest(&self) -> &Digest {
         &self.bundle_digest
+    }
+
+    /// Whether what it puts out may identify a person, as the bundle's `dangerously-export-identified` lets it.
+    pub fn exports_identified(&self) -> bool {
+        self.plan.exports.iter().any(|export| export.class == DataClass::Identified)
     }
 }
 

@@ -149,20 +149,28 @@ impl Inference {
         if let Some(verdict) = self.known(&name, keep) {
             return Ok(verdict);
         }
+        let begun = Instant::now();
         // One at a time: a device has few cores and little memory, and whoever waited may find it done.
         let _turn = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(verdict) = self.known(&name, keep) {
             return Ok(verdict);
         }
-        let begun = Instant::now();
-        let deadline = self.config.check_deadline.min(within);
+        // Waiting was a part of it.
+        let left = within.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(ModelError::Limit { backend, limit: ModelLimit::Wall(within) });
+        }
+        let deadline = self.config.check_deadline.min(left);
         let program = program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let input = sealed(&head, bytes, cases).map_err(|error| failed(&error))?;
         let ended = run(&program, input, deadline).map_err(|error| failed(&error))?;
         let verdict = judge(ended, backend, &request, deadline)?;
         tracing::info!(model = %model.name, elapsed = ?begun.elapsed(), "model went through in a process of its own");
         self.remember(name, &verdict);
+        // That the built-in backend ended the process may be the moment's doing (other work, other memory): a second opinion
+        // is asked for again at the next start.
         if keep == Keep::OnDevice
+            && verdict.without_builtin.is_none()
             && let Some(verdicts) = &self.config.verdicts
             && let Ok(text) = serde_json::to_string(&verdict)
         {

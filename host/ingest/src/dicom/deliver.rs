@@ -18,7 +18,7 @@ const LOOKED_AT: usize = 64;
 enum Verdict {
     /// It is stored; with a warning, perhaps in a changed form.
     Stored,
-    /// There is no room now.
+    /// There is no room now, or the peer failed at it: its database or disk may be back the next time.
     Later,
     /// It is not stored, and will not be the next time.
     Refused,
@@ -29,7 +29,7 @@ impl Verdict {
         match status {
             // Success, and the warnings of DIMSE and of storage: coercion of elements, elements discarded, and the like.
             0x0000 | 0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF => Self::Stored,
-            0xA700..=0xA7FF => Self::Later,
+            0xA700..=0xA7FF | 0x0110 | 0x0213 => Self::Later,
             _ => Self::Refused,
         }
     }

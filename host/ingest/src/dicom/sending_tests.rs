@@ -233,13 +233,15 @@ fn an_answer_decides_what_becomes_of_an_object() {
     for number in 1..=8 {
         outlet.put(&file(CT, &format!("1.2.{number}"), EXPLICIT, 40_000));
     }
-    // Warnings are stored; the one for which there was no room is sent again later; the others are refused for good.
-    outlet.settled(4, 4);
-    let endings = ["0110", "0122", "A900", "C123"].map(|status| format!("refused-by-peer.{status}.dcm"));
+    // Warnings are stored; the one for which there was no room, and the one at which the peer failed, are sent again later;
+    // the others are refused for good.
+    outlet.settled(5, 3);
+    let endings = ["0122", "A900", "C123"].map(|status| format!("refused-by-peer.{status}.dcm"));
     assert_eq!(outlet.kept(), endings);
     let sent = scripted.sent();
     assert_eq!(sent.iter().filter(|instance| *instance == "1.2.2").count(), 2, "{sent:?}");
-    assert_eq!(sent.len(), 9, "{sent:?}");
+    assert_eq!(sent.iter().filter(|instance| *instance == "1.2.7").count(), 2, "{sent:?}");
+    assert_eq!(sent.len(), 10, "{sent:?}");
     assert_eq!(sent[0], "1.2.1");
 }
 
