@@ -10,7 +10,7 @@ use crate::bytes::{Bytes, Window};
 use crate::finding::Finding;
 use crate::judge::tags;
 use crate::residual;
-use crate::segments::{Jpeg2000, Line, fits_jpeg, odd, says_something};
+use crate::segments::{Jpeg2000, Line, fits_jpeg, odd, reads, says_something};
 
 /// What is fetched at once.
 const FETCH: u64 = 64 << 10;
@@ -227,7 +227,7 @@ impl<'f, 'a, B: Bytes + ?Sized> Frame<'f, 'a, B> {
                     if says_something(marker, &content) {
                         return Err(comment());
                     }
-                    if !fits_jpeg(marker, &content) {
+                    if !fits_jpeg(marker, &content) || reads(marker, &content) {
                         return Err(odd());
                     }
                     near_lossless |= marker == 0xF7;
@@ -296,7 +296,7 @@ impl<'f, 'a, B: Bytes + ?Sized> Frame<'f, 'a, B> {
                     if says_something(kind, &content) {
                         return Err(comment());
                     }
-                    if !header.fits(kind, &content) {
+                    if !header.fits(kind, &content) || reads(kind, &content) {
                         return Err(odd());
                     }
                 }

@@ -140,13 +140,17 @@ pub(crate) fn fits_jpeg(marker: u8, content: &[u8]) -> bool {
             }
             true
         }
-        0xCC => length.is_multiple_of(2),
+        // Class and number of a table, and its value: eight tables there are.
+        0xCC => {
+            length.is_multiple_of(2)
+                && length <= 16
+                && content.iter().step_by(2).all(|table| table & 0xEC == 0)
+        }
         0xDC | 0xDD => length == 2,
         0xDF => length == 1,
         0xDA => at(0).is_some_and(|components| length == 4 + 2 * components),
         0xF8 => match at(0) {
             Some(1) => length == 11,
-            Some(2 | 3) => at(2).is_some_and(|width| width > 0 && (length - 3).is_multiple_of(width)),
             Some(4) => at(1).is_some_and(|width| length == 2 + 2 * width),
             _ => false,
         },
@@ -154,6 +158,13 @@ pub(crate) fn fits_jpeg(marker: u8, content: &[u8]) -> bool {
         0xE0..=0xEF | 0xFE => true,
         _ => at(5).is_some_and(|components| length == 6 + 3 * components),
     }
+}
+
+/// Whether a segment of numbers reads like a line of text. The usual Huffman tables hold the alphabet, and quantisation
+/// tables may look like it.
+pub(crate) fn reads(marker: u8, content: &[u8]) -> bool {
+    let mut line = Line::default();
+    !matches!(marker, 0xC4 | 0xDB) && content.iter().any(|byte| line.goes_on(*byte))
 }
 
 /// Whether a comment or application data hold more than null bytes and what decoders choose colours by.

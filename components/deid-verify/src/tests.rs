@@ -294,6 +294,10 @@ planted! {
         |it| it.compressed(&[b"", &jpeg2000(b"", b"\xFF\x64\0\x07\0\x01DOE", b"")]);
     a_marker_of_no_standard_is_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xF4\0\x05DOE", b"")]);
     a_segment_with_more_than_its_table_is_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xDD\0\x07\0\x01DOE", b"")]);
+    words_for_arithmetic_coding_are_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xCC\0\x06DOEJ", b"")]);
+    a_mapping_table_of_words_is_found: "frame-data", |it| it.compressed(&[b"", &jpeg(b"\xFF\xF8\0\x08\x02\x01\x01DOE", b"")]);
+    progressions_that_read_like_a_line_are_found: "frame-data",
+        |it| it.compressed(&[b"", &jpeg2000(b"\xFF\x5F\0\x1EDoeJohnSpringfieldRoadTwelve", b"", b"")]);
     a_marker_of_no_standard_in_jpeg_2000_is_found: "frame-data",
         |it| it.compressed(&[b"", &jpeg2000(b"\xFF\x66\0\x05DOE", b"", b"")]);
     packet_lengths_that_no_decoder_needs_are_found: "frame-data",

@@ -281,7 +281,11 @@ impl Codestream {
     /// A segment that stays has ended.
     fn closed(&mut self) -> Result<State, Refusal> {
         self.segments.judge(self.marker, &self.segment, self.at)?;
-        // Packed packet headers are compressed data too.
+        // The usual Huffman tables hold the alphabet, and quantisation may look like text. All other numbers do not.
+        if !matches!(self.marker, 0xC4 | 0xDB) {
+            Run::default().feed(&self.segment)?;
+        }
+        // Packed packet headers are compressed data too, and go on from segment to segment.
         if self.segments.family == Family::Jpeg2000 && matches!(self.marker, 0x60 | 0x61) {
             self.text.feed(&self.segment)?;
         }
@@ -511,6 +515,20 @@ mod tests {
             let with = |content: &[u8]| jpeg(&[segment(marker, content)], END);
             assert_eq!(cleaned(&with(&content)).unwrap(), with(&content), "{marker:02X}");
             assert!(refused(&with(&[&content, b"D".as_slice()].concat())), "{marker:02X}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_segment_are_no_words() {
+        let words = b"Doe John born in Springfield, seen by Doctor Smith ";
+        // Progressions, each of seven bytes.
+        assert!(refused(&jpeg2000(&[segment(0x5F, &words[..49])], &tile_part(&[], PACKETS))));
+        let mapped = |kind: u8| [&[kind, 1, 1], words.as_slice()].concat();
+        for (marker, content) in [(0xCC, words[..50].to_vec()), (0xF8, mapped(2)), (0xF8, mapped(3))] {
+            assert!(refused(&jpeg(&[segment(marker, &content)], END)), "{marker:02X}");
+        }
+        for table in [[0x20, 1], [0x04, 1]] {
+            assert!(refused(&jpeg(&[segment(0xCC, &table)], END)), "{table:?}");
         }
     }
 

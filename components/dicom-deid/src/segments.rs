@@ -78,7 +78,12 @@ impl Segments {
                 }
                 rest.is_empty()
             }
-            0xCC => content.len().is_multiple_of(2),
+            // Conditioning of arithmetic coding: a class and a number, and a value, at most once each.
+            0xCC => {
+                let (pairs, rest) = content.as_chunks::<2>();
+                let is_table = |[table, _]: &[u8; 2]| table >> 4 < 2 && table & 15 < 4;
+                rest.is_empty() && pairs.len() <= 8 && pairs.iter().all(is_table)
+            }
             // Quantisation tables of 8 or 16 bits.
             0xDB => {
                 let mut rest = content;
@@ -95,10 +100,9 @@ impl Segments {
             0xDC | 0xDD => content.len() == 2,
             0xDF => content.len() == 1,
             0xDA => content.first().is_some_and(|scans| content.len() == 4 + 2 * usize::from(*scans)),
-            // Mapping tables are of palettes; the others have a length of their own.
+            // Mapping tables (2 and 3) hold whatever one likes, and no decoder here takes them.
             0xF8 => match content {
                 [1, rest @ ..] => rest.len() == 10,
-                [2 | 3, _, width, rest @ ..] => *width > 0 && rest.len().is_multiple_of(usize::from(*width)),
                 [4, width, rest @ ..] => rest.len() == 2 * usize::from(*width),
                 _ => false,
             },
