@@ -136,11 +136,10 @@ impl Tree {
         };
         match fs::mkdirat(&self.folder, plain(name)?, mode) {
             Err(Errno::EXIST) => {}
-            made => {
-                made?;
-                disk.sync(self.folder.as_fd(), &name_of(&self.path))?;
-            }
+            made => made?,
         }
+        // One that is there may have been made just before a crash, too.
+        disk.sync(self.folder.as_fd(), &name_of(&self.path))?;
         let folder = self.enter(name)?;
         let is_open_to_others = fs::fstat(&folder)?.st_mode & 0o777 != 0o700;
         if access == Access::Owner && is_open_to_others {

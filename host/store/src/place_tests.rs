@@ -125,7 +125,8 @@ fn each_folder_that_is_made_is_made_to_last_in_the_one_above_it_and_no_other() {
     tree.folder_on(&disk, "d", Access::Shared).unwrap();
     tree.folder_on(&disk, "d", Access::Owner).unwrap();
     Tree::make_on(&disk, &root.path().join("a/b/c")).unwrap();
-    assert_eq!(*disk.asked.borrow(), ["sync a", "sync b", "sync c"]);
+    // The second time too: whoever made it may have been killed before it was made to last.
+    assert_eq!(*disk.asked.borrow(), ["sync a", "sync b", "sync c", "sync c"]);
 }
 
 #[test]

@@ -29,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often is looked for a connection that waits, while none has ended.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a connection that is closed for another may take to write what hyper holds of its last answer.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// How connections are served.
 #[derive(Debug, Clone)]
@@ -150,7 +152,12 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
             ended = &mut connection => ended,
             () = place.closed() => {
                 tracing::debug!("a connection that waited is closed for another");
-                return;
+                // The end of an answer may still be on its way.
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(FLUSH, connection).await {
+                    Ok(ended) => ended,
+                    Err(_late) => return,
+                }
             }
             // The sender never sends; it is dropped at shutdown.
             _ = stopping.changed() => {
