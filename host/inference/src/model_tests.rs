@@ -304,6 +304,21 @@ fn a_run_that_would_take_more_than_it_may_is_refused_before_it_begins() {
 }
 
 #[test]
+fn what_stands_between_two_axes_of_an_image_counts() {
+    let inference =
+        Inference::new(&InferenceConfig { largest_memory: ByteCount::mebibytes(768), ..config() });
+    let model = load(&inference.unwrap(), "stretches", Backend::Builtin).unwrap();
+    let wide = |width: u32| {
+        let bytes = vec![0; 4 * width as usize * 4];
+        let image = Tensor::new(ElementType::F32, vec![1, 1, 4, width], bytes.into()).unwrap();
+        model.run_native(vec![("x".to_owned(), image)])
+    };
+    // 100,000 rows come out, of one number each. In between they are as wide as the image.
+    assert!(wide(100).is_ok());
+    assert_eq!(wide(10_000).unwrap_err(), crate::RunError::TooLarge);
+}
+
+#[test]
 fn a_model_whose_memory_depends_on_values_or_texts_is_refused_with_the_operator() {
     for (name, culprit) in [("ranges", "Range"), ("multiplies", "MultiBroadcastTo")] {
         let refused = load(&builtin(), name, Backend::Builtin).unwrap_err();

@@ -192,6 +192,13 @@ def multiplies():
     save("multiplies", nodes, [info("x", T.FLOAT, [2, 3])], [info("y", T.FLOAT, [])], [floats("factor", [1, 1 << 20], np.int64)])
 
 
+def stretches():
+    """A wide image made a tall one, which an implementation by axes makes wide and tall in between."""
+    nodes = [helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear")]
+    sizes = floats("sizes", [1, 1, 100_000, 1], np.int64)
+    save("stretches", nodes, [info("x", T.FLOAT, [1, 1, 4, "w"])], [info("y", T.FLOAT, [1, 1, 100_000, 1])], [sizes])
+
+
 def enlarges():
     """An image as large as the caller likes, 4096 times as large."""
     nodes = [
@@ -268,6 +275,7 @@ if __name__ == "__main__":
     finds()
     ranges()
     multiplies()
+    stretches()
     enlarges()
     endless()
     strings()

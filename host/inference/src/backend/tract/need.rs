@@ -2,8 +2,9 @@
 //! be found out while it runs.
 //!
 //! tract knows the shape of each tensor of a graph: as numbers, or as expressions over the open dimensions of the inputs.
-//! Added up is what lives at once in the order of the plan. What an operator needs beside its outputs is not counted;
-//! it is a fraction of them (packed pieces of matrices, the sums of a reduction).
+//! Added up is what lives at once in the order of the plan. What an operator needs beside its outputs is counted for
+//! `Resize` alone, which makes a tensor for each axis; in the others it is a fraction of them (packed pieces of matrices,
+//! the sums of a reduction).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -187,7 +188,8 @@ fn peak(model: &TypedModel, order: &[usize], values: &SymbolValues) -> u64 {
             Ok(order) => peak(inner, &order, values),
             Err(_) => u64::MAX,
         });
-        most = most.max(live.saturating_add(within.max().unwrap_or(0)));
+        let beside = within.max().unwrap_or(0).saturating_add(resizing(model, node, values));
+        most = most.max(live.saturating_add(beside));
         let mut over: Vec<usize> = node.inputs.iter().map(|input| input.node).collect();
         over.sort_unstable();
         over.dedup();
@@ -197,6 +199,32 @@ fn peak(model: &TypedModel, order: &[usize], values: &SymbolValues) -> u64 {
         }
     }
     most
+}
+
+/// Bytes that `Resize` takes beside its input and its output: it resamples one axis after another, from one tensor of `f32`
+/// into the next, and what stands between may be larger than both ends. Each place of an axis has weights besides.
+fn resizing(model: &TypedModel, node: &tract_onnx::prelude::TypedNode, values: &SymbolValues) -> u64 {
+    const OF_A_PLACE: u64 = 64;
+    if node.op.name() != "Resize" {
+        return 0;
+    }
+    let input = node.inputs.first().and_then(|&outlet| model.outlet_fact(outlet).ok());
+    let (Some(input), Some(output)) = (input, node.outputs.first()) else { return u64::MAX };
+    let lengths = |fact: &TypedFact| fact.shape.iter().map(|size| number(size, values)).collect::<Vec<_>>();
+    let (mut shape, output) = (lengths(input), lengths(&output.fact));
+    let floats = |shape: &[u64]| shape.iter().fold(4_u64, |bytes, &length| bytes.saturating_mul(length));
+    let mut most = 0_u64;
+    let first = floats(&shape);
+    for (axis, &after) in output.iter().enumerate() {
+        let from = floats(&shape);
+        if let Some(length) = shape.get_mut(axis) {
+            *length = after;
+        }
+        let weights = after.saturating_mul(OF_A_PLACE);
+        most = most.max(from.saturating_add(floats(&shape)).saturating_add(weights));
+    }
+    // The input as `f32`, which lives as long.
+    most.saturating_add(first)
 }
 
 /// A size as a number; one that is not known, or below zero, counts as endless.
