@@ -37,7 +37,7 @@ pub(crate) struct SendArgs {
     send_dicom: Vec<DicomAddress>,
     /// Forward each object as it came to this archive of the house, before and whatever else happens to it (may be given
     /// more than once). Originals name their patients.
-    #[arg(long, value_name = "TITLE@HOST:PORT", requires = "dicom_listen")]
+    #[arg(long, value_name = "TITLE@HOST:PORT", requires = "dicom_listen", conflicts_with = "input")]
     bypass: Vec<DicomAddress>,
     /// Authorities (PEM) that certificates of peers must come from to which objects are sent under TLS.
     #[arg(long, value_name = "FILE")]

@@ -30,10 +30,16 @@ pub(crate) struct ReceiveArgs {
     ae_title: AeTitle,
     /// Titles of peers that may send (may be given more than once). Without it, any peer may on an address that only this
     /// machine can reach, and any with a certificate that --dicom-client-ca vouches for.
-    #[arg(long, value_name = "TITLE", value_delimiter = ',', requires = "dicom_listen")]
+    #[arg(
+        long,
+        value_name = "TITLE",
+        value_delimiter = ',',
+        requires = "dicom_listen",
+        conflicts_with = "input"
+    )]
     ae_allow: Vec<AeTitle>,
     /// Let peers of any title send from other machines.
-    #[arg(long, conflicts_with = "ae_allow", requires = "dicom_listen")]
+    #[arg(long, conflicts_with_all = ["ae_allow", "input"], requires = "dicom_listen")]
     dangerously_allow_any_ae: bool,
     /// Speak TLS on the DICOM port, and show this certificate (PEM, this device's own first). A peer without TLS is hung up
     /// on. Peers to which objects are sent under TLS are shown it too.

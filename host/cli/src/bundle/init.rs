@@ -176,6 +176,8 @@ impl Source {
         });
         let entry = source.model(&model.name, recipe.as_ref(), tensors);
         top.insert("models".to_owned(), json!([entry]));
+        // Its name, the grants of it, the recipe that is asked of it, and the kind of its findings.
+        rename(&mut document, model.name.as_str(), name);
         source.document = without_nulls(document);
         Ok(source)
     }
@@ -223,6 +225,16 @@ impl Source {
             if path.starts_with("assets/") { resized(bytes, size) } else { None }.unwrap_or(bytes.to_vec());
         self.files.push((path, bytes));
         Ok(())
+    }
+}
+
+/// Puts one word in the place of another, wherever it is all that a text says.
+fn rename(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text == from => to.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, from, to)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| rename(field, from, to)),
+        _ => {}
     }
 }
 

@@ -192,6 +192,14 @@ fn init_makes_a_source_around_ones_own_model_that_packs() {
     assert!(init::run(&args, &QUIET).is_err(), "a folder that exists is left alone");
     let source = read_source(&here.at("mine/bundle.toml")).unwrap();
     assert_eq!(source["name"], "my-model-2");
+    assert_eq!(source["models"][0]["name"], "my-model-2", "and no name of the model that ships");
+    assert!(
+        source["pipeline"]["stages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|stage| stage["models"] == json!(["my-model-2"]))
+    );
     assert_eq!(source["models"][0]["labels"], json!(["class-0", "class-1", "class-2"]));
     assert_eq!(source["models"][0]["recipe"]["resample"], json!({ "height": 32, "width": 48 }));
     pack(&here.at("mine/bundle.toml"), &here.at("mine.tar"), &QUIET).unwrap();

@@ -1,4 +1,4 @@
-//! The codes of the components that ship and of the SDK. Components from elsewhere document their own.
+//! The codes of the components that ship, of the SDK, and of what is not delivered. Components from elsewhere document their own.
 
 use martello_engine::explain::Explanation;
 
@@ -314,4 +314,19 @@ pub(crate) const SHIPPED: &[Explanation] = &[
     code("classify", "tensor-mismatch",
         "input or scores are of another type or shape than the model and its labels ask for",
         "compare recipe, model and labels in the bundle"),
+    code("delivery", "not-accepted",
+        "the peer takes no object of this class in the encoding in which it stands; nothing is converted",
+        "let the peer accept that class and transfer syntax, or send to another one"),
+    code("delivery", "refused-by-peer",
+        "the peer answered with the status that stands behind the code, for example `refused-by-peer.C000.dcm`",
+        "look the status up in the peer's conformance statement"),
+    code("delivery", "expired",
+        "it could not be delivered within `--send-expiry`",
+        "see why the peer was not there, then `--resend`"),
+    code("delivery", "changed",
+        "the file is not the one that was queued: somebody wrote to it, or the disk fails",
+        "see the disk; take the object from where it came"),
+    code("delivery", "not-sendable",
+        "the file is no DICOM file with class, instance and transfer syntax",
+        "look at the file with dcmdump"),
 ];
