@@ -1,15 +1,47 @@
 //! Marker segments, which JPEG and JPEG-LS share (ISO/IEC 10918-1 B.1.1, 14495-1 C.1).
 
+use crate::error::CodecError;
+
+/// What a family of code streams makes of its segments.
+pub(crate) trait Decode {
+    /// Whether each sample has been decoded.
+    fn is_whole(&self) -> bool;
+
+    /// Takes a segment that is no entropy-coded data.
+    fn take(&mut self, marker: u8, body: &[u8]) -> Result<(), CodecError>;
+
+    /// Decodes the scan whose header is `body`; returns what stands behind its data.
+    fn scan<'s>(&mut self, body: &[u8], entropy_coded: &'s [u8]) -> Result<&'s [u8], CodecError>;
+}
+
+/// Hands the segments of a code stream over, up to the end of the image. `bad` is said of a stream without such a form.
+pub(crate) fn walk(stream: &[u8], decoder: &mut impl Decode, bad: CodecError) -> Result<(), CodecError> {
+    let mut segments = Segments::of(stream).ok_or(bad)?;
+    // Where the end of the image was cut off, and nothing with it, the image is there.
+    while !(segments.is_empty() && decoder.is_whole()) {
+        let (marker, body) = segments.next().ok_or(bad)?;
+        if marker == EOI {
+            break;
+        }
+        decoder.take(marker, body)?;
+        if marker == SOS {
+            let rest = decoder.scan(body, segments.entropy_coded())?;
+            segments.go_on(rest);
+        }
+    }
+    Ok(())
+}
+
 /// Walks over the markers of a code stream and stops at entropy-coded data.
 #[derive(Debug, Clone)]
-pub(crate) struct Segments<'a> {
+struct Segments<'a> {
     rest: &'a [u8],
 }
 
 /// Start of image.
 const SOI: u8 = 0xD8;
 /// End of image.
-pub(crate) const EOI: u8 = 0xD9;
+const EOI: u8 = 0xD9;
 /// Start of scan; entropy-coded data follow its segment.
 pub(crate) const SOS: u8 = 0xDA;
 /// Number of lines.
@@ -19,12 +51,12 @@ pub(crate) const DRI: u8 = 0xDD;
 
 impl<'a> Segments<'a> {
     /// None where the stream does not start an image.
-    pub(crate) fn of(stream: &'a [u8]) -> Option<Self> {
+    fn of(stream: &'a [u8]) -> Option<Self> {
         Some(Self { rest: stream.strip_prefix(&[0xFF, SOI])? })
     }
 
     /// The next marker and the body of its segment, empty for the end of the image; None where there is no whole one.
-    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
         loop {
             let (&[0xFF, marker], behind) = self.rest.split_first_chunk::<2>()? else { return None };
             match marker {
@@ -46,17 +78,17 @@ impl<'a> Segments<'a> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The entropy-coded data that the walk stands at, with all behind them.
-    pub(crate) fn entropy_coded(&self) -> &'a [u8] {
+    fn entropy_coded(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Goes on behind entropy-coded data.
-    pub(crate) fn go_on(&mut self, rest: &'a [u8]) {
+    fn go_on(&mut self, rest: &'a [u8]) {
         self.rest = rest;
     }
 }

@@ -9,7 +9,7 @@ mod lossless;
 mod sequential;
 
 use crate::error::{CodecError, malformed, unsupported};
-use crate::segments::{DNL, DRI, EOI, SOS, Segments};
+use crate::segments::{DNL, DRI, Decode, SOS, walk};
 use crate::{Pixels, Shape, StreamColour};
 
 use bits::{Bits, Table};
@@ -29,22 +29,7 @@ pub(super) fn decode(stream: &[u8], shape: &Shape) -> Result<Pixels, CodecError>
         said: Said::default(),
         image: None,
     };
-    let mut segments = Segments::of(stream).ok_or(BAD)?;
-    loop {
-        if segments.is_empty() && decoder.is_whole() {
-            // The end of the image was cut off, and nothing with it.
-            break;
-        }
-        let (marker, body) = segments.next().ok_or(BAD)?;
-        if marker == EOI {
-            break;
-        }
-        decoder.take(marker, body)?;
-        if marker == SOS {
-            let rest = decoder.scan(body, segments.entropy_coded())?;
-            segments.go_on(rest);
-        }
-    }
+    walk(stream, &mut decoder, BAD)?;
     if !decoder.is_whole() || decoder.lines_follow {
         return Err(BAD);
     }
@@ -112,7 +97,7 @@ impl Said {
     }
 }
 
-impl Decoder<'_> {
+impl Decode for Decoder<'_> {
     fn is_whole(&self) -> bool {
         match &self.image {
             Some(Image::Sequential(image)) => image.is_whole(),
@@ -151,6 +136,26 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// Decodes a scan (B.2.3) and returns what follows it.
+    fn scan<'s>(&mut self, body: &[u8], entropy_coded: &'s [u8]) -> Result<&'s [u8], CodecError> {
+        let (&count, rest) = body.split_first().ok_or(BAD)?;
+        let (specifications, tail) = rest.split_at_checked(2 * usize::from(count)).ok_or(BAD)?;
+        let &tail: &[u8; 3] = tail.try_into().map_err(|_| BAD)?;
+        let chosen: Vec<_> =
+            specifications.as_chunks::<2>().0.iter().map(|&[id, selectors]| (id, selectors)).collect();
+        match &mut self.image {
+            Some(Image::Sequential(image)) => {
+                image.scan(&chosen, &self.tables, self.restart_interval, entropy_coded).ok_or(BAD)
+            }
+            Some(Image::Lossless(image)) => {
+                image.scan(&chosen, &self.tables, self.restart_interval, tail, entropy_coded)
+            }
+            None => Err(BAD),
+        }
+    }
+}
+
+impl Decoder<'_> {
     /// B.2.2, compared with the object before memory is taken.
     fn start(&mut self, marker: u8, body: &[u8]) -> Result<Image, CodecError> {
         let &[precision, r0, r1, c0, c1, count] = body.first_chunk().ok_or(BAD)?;
@@ -179,24 +184,6 @@ impl Decoder<'_> {
         } else {
             Image::Sequential(sequential::Image::new(&frame, shape)?)
         })
-    }
-
-    /// Decodes a scan (B.2.3) and returns what follows it.
-    fn scan<'s>(&mut self, body: &[u8], entropy_coded: &'s [u8]) -> Result<&'s [u8], CodecError> {
-        let (&count, rest) = body.split_first().ok_or(BAD)?;
-        let (specifications, tail) = rest.split_at_checked(2 * usize::from(count)).ok_or(BAD)?;
-        let &tail: &[u8; 3] = tail.try_into().map_err(|_| BAD)?;
-        let chosen: Vec<_> =
-            specifications.as_chunks::<2>().0.iter().map(|&[id, selectors]| (id, selectors)).collect();
-        match &mut self.image {
-            Some(Image::Sequential(image)) => {
-                image.scan(&chosen, &self.tables, self.restart_interval, entropy_coded).ok_or(BAD)
-            }
-            Some(Image::Lossless(image)) => {
-                image.scan(&chosen, &self.tables, self.restart_interval, tail, entropy_coded)
-            }
-            None => Err(BAD),
-        }
     }
 }
 

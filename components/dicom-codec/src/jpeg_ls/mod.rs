@@ -9,7 +9,7 @@ mod coding;
 mod scan;
 
 use crate::error::{CodecError, malformed, unsupported};
-use crate::segments::{DNL, DRI, EOI, SOS, Segments};
+use crate::segments::{DNL, DRI, Decode, SOS, walk};
 use crate::{Pixels, Shape, StreamColour};
 
 use coding::{Coding, Presets};
@@ -23,22 +23,7 @@ const LSE: u8 = 0xF8;
 pub(super) fn decode(stream: &[u8], shape: &Shape) -> Result<Pixels, CodecError> {
     let mut decoder =
         Decoder { shape, presets: Presets::default(), restart_interval: 0, lines_follow: false, frame: None };
-    let mut segments = Segments::of(stream).ok_or(BAD)?;
-    loop {
-        if segments.is_empty() && decoder.is_whole() {
-            // The end of the image was cut off, and nothing with it.
-            break;
-        }
-        let (marker, body) = segments.next().ok_or(BAD)?;
-        if marker == EOI {
-            break;
-        }
-        decoder.take(marker, body)?;
-        if marker == SOS {
-            let rest = decoder.scan(body, segments.entropy_coded())?;
-            segments.go_on(rest);
-        }
-    }
+    walk(stream, &mut decoder, BAD)?;
     match decoder.frame {
         Some(frame) if frame.is_whole() && !decoder.lines_follow => Ok(Pixels {
             bytes: frame.bytes,
@@ -80,7 +65,7 @@ enum Interleave {
     Sample,
 }
 
-impl Decoder<'_> {
+impl Decode for Decoder<'_> {
     fn is_whole(&self) -> bool {
         self.frame.as_ref().is_some_and(Frame::is_whole)
     }
@@ -108,52 +93,6 @@ impl Decoder<'_> {
             _ => return Err(BAD),
         }
         Ok(())
-    }
-
-    /// C.2.2, compared with the object before memory is taken.
-    fn start(&mut self, body: &[u8]) -> Result<Frame, CodecError> {
-        let &[precision, r0, r1, c0, c1, count] = body.first_chunk().ok_or(BAD)?;
-        let (specifications, more) = body.get(6..).unwrap_or_default().as_chunks::<3>();
-        let rows = usize::from(u16::from_be_bytes([r0, r1]));
-        let columns = usize::from(u16::from_be_bytes([c0, c1]));
-        let shape = self.shape;
-        self.lines_follow = rows == 0;
-        let fits = (rows == shape.rows || rows == 0)
-            && columns == shape.columns
-            && usize::from(count) == shape.samples
-            && specifications.len() == shape.samples
-            && more.is_empty()
-            && (2..=16).contains(&precision)
-            && u32::from(precision) <= shape.bits_allocated;
-        if !fits {
-            return Err(BAD);
-        }
-        if specifications.len() > 1 && specifications.iter().any(|[_, sampling, _]| *sampling != 0x11) {
-            return Err(unsupported("subsampled JPEG-LS"));
-        }
-        let word = if precision > 8 { 2 } else { 1 };
-        Ok(Frame {
-            precision,
-            components: specifications.iter().map(|[id, ..]| (*id, false)).collect(),
-            word,
-            bytes: vec![0; shape.pixels() * shape.samples * word],
-        })
-    }
-
-    /// C.2.4.
-    fn preset(&mut self, body: &[u8]) -> Result<(), CodecError> {
-        match body {
-            [1, rest @ ..] if rest.len() == 10 => {
-                let mut words = rest.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair));
-                let mut next = || words.next().unwrap_or(0);
-                self.presets =
-                    Presets { largest: next(), thresholds: [next(), next(), next()], reset: next() };
-                Ok(())
-            }
-            [2 | 3, ..] => Err(unsupported("JPEG-LS with a mapping table")),
-            [4, ..] => Err(unsupported("JPEG-LS of more than 65,535 rows or columns")),
-            _ => Err(BAD),
-        }
     }
 
     /// Decodes a scan (C.2.3) and returns what follows it.
@@ -202,6 +141,54 @@ impl Decoder<'_> {
             }
         }
         .ok_or(BAD)
+    }
+}
+
+impl Decoder<'_> {
+    /// C.2.2, compared with the object before memory is taken.
+    fn start(&mut self, body: &[u8]) -> Result<Frame, CodecError> {
+        let &[precision, r0, r1, c0, c1, count] = body.first_chunk().ok_or(BAD)?;
+        let (specifications, more) = body.get(6..).unwrap_or_default().as_chunks::<3>();
+        let rows = usize::from(u16::from_be_bytes([r0, r1]));
+        let columns = usize::from(u16::from_be_bytes([c0, c1]));
+        let shape = self.shape;
+        self.lines_follow = rows == 0;
+        let fits = (rows == shape.rows || rows == 0)
+            && columns == shape.columns
+            && usize::from(count) == shape.samples
+            && specifications.len() == shape.samples
+            && more.is_empty()
+            && (2..=16).contains(&precision)
+            && u32::from(precision) <= shape.bits_allocated;
+        if !fits {
+            return Err(BAD);
+        }
+        if specifications.len() > 1 && specifications.iter().any(|[_, sampling, _]| *sampling != 0x11) {
+            return Err(unsupported("subsampled JPEG-LS"));
+        }
+        let word = if precision > 8 { 2 } else { 1 };
+        Ok(Frame {
+            precision,
+            components: specifications.iter().map(|[id, ..]| (*id, false)).collect(),
+            word,
+            bytes: vec![0; shape.pixels() * shape.samples * word],
+        })
+    }
+
+    /// C.2.4.
+    fn preset(&mut self, body: &[u8]) -> Result<(), CodecError> {
+        match body {
+            [1, rest @ ..] if rest.len() == 10 => {
+                let mut words = rest.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair));
+                let mut next = || words.next().unwrap_or(0);
+                self.presets =
+                    Presets { largest: next(), thresholds: [next(), next(), next()], reset: next() };
+                Ok(())
+            }
+            [2 | 3, ..] => Err(unsupported("JPEG-LS with a mapping table")),
+            [4, ..] => Err(unsupported("JPEG-LS of more than 65,535 rows or columns")),
+            _ => Err(BAD),
+        }
     }
 }
 

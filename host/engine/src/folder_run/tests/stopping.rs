@@ -5,25 +5,13 @@ use super::*;
 #[test]
 fn a_quiet_watch_ends_when_the_scribe_does() {
     let bench = Bench::new();
-    let output = bench.output("out");
-    let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-    let worker = Worker {
-        active: Arc::clone(&bench.active),
-        journal: Arc::new(bench.journal()),
-        input: Input::Folder(bench.path("in")),
-        output,
-        report: ReportMode::Named,
-        to_scribe,
-        observer: Arc::new(Silent),
-        stop: Stop::default(),
-        turns: Arc::default(),
-    };
+    let (worker, from_workers) = worker_alone(&bench, WAITING_FOR_SCRIBE);
     drop(from_workers);
     // Nothing is found, and the feeder goes on.
     let (feeder, found) = mpsc::channel(1);
     let ended = on_threads(async {
         let (one, count) = (NonZero::<usize>::MIN, AtomicUsize::new(0));
-        let work = dispatch(Arc::new(worker), found, one, &count);
+        let work = dispatch(worker, found, one, &count);
         tokio::time::timeout(std::time::Duration::from_secs(30), work).await
     });
     assert!(matches!(ended, Ok(Err(RunError::Worker))), "{ended:?}");
