@@ -227,8 +227,18 @@ fn what_the_peer_takes_in_no_encoding_is_kept_and_the_rest_arrives() {
 
 #[test]
 fn an_answer_decides_what_becomes_of_an_object() {
-    let script = [0xB000, 0xA700, 0xB007, 0xC123, 0x0122, 0x0107, 0xA900, 0x0110];
-    let scripted = Scripted::open(script.map(Act::Answer).to_vec());
+    // What each object is answered the first time: when it comes depends on how fast the queue fills.
+    let mut first = std::collections::BTreeMap::from([
+        ("1.2.1", 0xB000),
+        ("1.2.2", 0xA700),
+        ("1.2.3", 0xB007),
+        ("1.2.4", 0xC123),
+        ("1.2.5", 0x0122),
+        ("1.2.6", 0x0107),
+        ("1.2.7", 0xA900),
+        ("1.2.8", 0x0110),
+    ]);
+    let scripted = Scripted::that_does(move |instance| Act::Answer(first.remove(instance).unwrap_or(0)));
     let outlet = Outlet::new(peer(scripted.address));
     for number in 1..=8 {
         outlet.put(&file(CT, &format!("1.2.{number}"), EXPLICIT, 40_000));
@@ -239,9 +249,10 @@ fn an_answer_decides_what_becomes_of_an_object() {
     let endings = ["0122", "A900", "C123"].map(|status| format!("refused-by-peer.{status}.dcm"));
     assert_eq!(outlet.kept(), endings);
     let sent = scripted.sent();
-    assert_eq!(sent.iter().filter(|instance| *instance == "1.2.2").count(), 2, "{sent:?}");
-    assert_eq!(sent.iter().filter(|instance| *instance == "1.2.7").count(), 2, "{sent:?}");
-    assert_eq!(sent.len(), 10, "{sent:?}");
+    for number in 1..=8 {
+        let times = sent.iter().filter(|instance| **instance == format!("1.2.{number}")).count();
+        assert_eq!(times, if [2, 8].contains(&number) { 2 } else { 1 }, "{sent:?}");
+    }
     assert_eq!(sent[0], "1.2.1");
 }
 
