@@ -171,3 +171,57 @@ fn texts_are_found_wherever_a_model_may_make_or_hold_them() {
     }
     assert!(graph(&deep).is_some_and(|found| found.contains("too deeply")));
 }
+
+#[test]
+fn an_output_without_a_shape_is_told_and_an_input_without_one_is_refused() {
+    let open = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &number(1, 1)))].concat();
+    let whole = value_info("x", 1, &[number(1, 2)]);
+    let graph =
+        |input: &[u8]| field(7, &[field(11, input), field(12, &open("y")), field(12, &whole)].concat());
+    let tensors = ModelTensors::read(&graph(&whole)).unwrap();
+    assert_eq!(tensors.shapeless, ["y"]);
+    assert_eq!(tensors.outputs.len(), 2);
+    let refused = ModelTensors::read(&graph(&open("x"))).unwrap_err();
+    assert!(refused.to_string().contains("`x` has no shape"), "{refused}");
+}
+
+#[test]
+fn what_is_no_model_is_told_from_a_model_that_is_not_taken() {
+    for bytes in [&b"no model at all"[..], b"", b"\x93NUMPY\x01\x00", &model()[..40]] {
+        let refused = ModelTensors::read(bytes).unwrap_err();
+        assert!(matches!(refused, OnnxError::NotAModel(_)), "{refused}");
+        assert!(refused.to_string().starts_with("this is not an ONNX model: "), "{refused}");
+    }
+    assert!(matches!(with_tensors(&[]), Err(OnnxError::Unfit(_))));
+}
+
+#[test]
+fn operators_are_found_in_graphs_within_graphs_and_outputs_are_added() {
+    let ratio = [field(1, b"sampling_ratio"), number(3, 2)].concat();
+    let mode = [field(1, b"mode"), field(4, b"avg")].concat();
+    let node = [
+        field(1, b"x"),
+        field(1, b"rois"),
+        field(2, b"y"),
+        field(4, b"RoiAlign"),
+        field(5, &ratio),
+        field(5, &mode),
+    ]
+    .concat();
+    let body = field(5, &[field(1, b"body"), field(6, &field(1, &node))].concat());
+    let nodes = [field(1, &node), field(1, &[field(4, b"Loop"), body].concat())].concat();
+    let file = field(7, &[nodes, field(12, &value_info("y", 1, &[]))].concat());
+    let found = operators(&file, &["RoiAlign", "Unique"]).unwrap();
+    assert_eq!(found.iter().map(|it| it.is_nested).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        (&found[0].inputs[..], &found[0].outputs[..]),
+        (&["x".to_owned(), "rois".to_owned()][..], &["y".to_owned()][..])
+    );
+    assert_eq!((found[0].number("sampling_ratio"), found[0].text("mode")), (Some(2), Some("avg")));
+    assert_eq!(operators(&file, &["Loop"]).unwrap().len(), 1);
+    let more = with_outputs(&file, ["a", &"b".repeat(300)]);
+    let outputs: Vec<&[u8]> =
+        message(&more, 7).unwrap().into_iter().flat_map(|graph| message(graph, 12).unwrap()).collect();
+    assert_eq!(outputs.len(), 3);
+    assert_eq!(message(outputs[2], 1).unwrap(), ["b".repeat(300).as_bytes()]);
+}

@@ -142,14 +142,12 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let model = match describe(&args, &bytes, &inputs) {
-        Ok(model) => model,
-        Err(Refused { code, happened }) => {
-            return Ok(out.failure(code, &happened, "compare the inputs with the model"));
-        }
+    let (model, shapeless) = match describe(&args, &bytes, &inputs) {
+        Ok(described) => described,
+        Err(Refused { code, happened, next }) => return Ok(out.failure(code, &happened, next)),
     };
     let digest = model.digest;
-    match sandbox::run(config, model, bytes, &inputs, args.repeat, args.wall) {
+    match sandbox::run(config, model, &shapeless, bytes, &inputs, args.repeat, args.wall) {
         Ok(answer) => {
             let summary = write(&answer, folder, path, digest)?;
             out.result(|| sentence(&summary), &summary)?;
@@ -162,12 +160,22 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
 struct Refused {
     code: u8,
     happened: String,
+    next: &'static str,
 }
 
-/// The manifest entry of the model. The inputs fix the dimensions that the model leaves open.
-fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Result<Model, Refused> {
-    let refused = |code, happened: String| Refused { code, happened };
-    let mut tensors = ModelTensors::read(bytes).map_err(|error| refused(NOT_LOADED, error.to_string()))?;
+/// The manifest entry of the model, and its outputs of which the file says no shape. The inputs fix the dimensions that the model leaves open.
+fn describe(
+    args: &InferArgs,
+    bytes: &Bytes,
+    inputs: &[(String, Tensor)],
+) -> Result<(Model, Vec<String>), Refused> {
+    let refused =
+        |code, happened: String| Refused { code, happened, next: "compare the inputs with the model" };
+    let mut tensors = ModelTensors::read(bytes).map_err(|error| Refused {
+        code: NOT_LOADED,
+        happened: format!("model `{}`: {error}", args.model.as_deref().unwrap_or(Path::new("")).display()),
+        next: refusal::onnx(&error),
+    })?;
     for schema in &mut tensors.inputs {
         let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == schema.name) else {
             return Err(refused(exit::USAGE, format!("input `{}` of the model is not given", schema.name)));
@@ -201,7 +209,7 @@ fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Res
         BackendArg::Onnxruntime => Backend::Onnxruntime,
     };
     let strictness = if args.prefer_device { Strictness::Prefer } else { Strictness::Require };
-    Ok(Model {
+    let model = Model {
         name: "model".parse().map_err(|_| refused(exit::FAILURE, "the model has no name".to_owned()))?,
         digest: Digest::of(bytes),
         size: ByteCount(bytes.len() as u64),
@@ -216,7 +224,8 @@ fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Res
         memory_bytes: None,
         licence: None,
         golden: Vec::new(),
-    })
+    };
+    Ok((model, tensors.shapeless))
 }
 
 fn write(answer: &Answer, folder: &Path, model: &Path, digest: Digest) -> anyhow::Result<Summary> {
@@ -298,6 +307,7 @@ fn fail(model: &Path, failure: Failure, out: &Output) -> anyhow::Result<ExitCode
             (REFUSED, refusal::BOUND_MODEL)
         }
         Failure::Model(ModelError::Check { .. }) => (exit::FAILURE, refusal::TRY_OUT),
+        Failure::Model(ModelError::Malformed { .. }) => (NOT_LOADED, refusal::NOT_ONNX),
         Failure::Model(ModelError::UnsupportedOperator { .. }) => {
             (NOT_LOADED, "another --backend; `martello infer --capabilities` tells what each one has")
         }

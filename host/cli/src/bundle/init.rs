@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::output::Advice;
 use crate::read::{LARGEST_BLOB, read};
+use crate::refusal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -38,10 +39,20 @@ impl InitArgs {
 pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
     let model = read(&args.model, LARGEST_BLOB)
         .with_context(|| format!("reading model `{}`", args.model.display()))?;
-    let tensors = ModelTensors::read(&model).with_context(|| Advice {
-        happened: format!("reading model `{}`", args.model.display()),
-        next: "export the model to ONNX with fixed ranks and tensor inputs".to_owned(),
+    let tensors = ModelTensors::read(&model).map_err(|error| {
+        let advice = Advice {
+            happened: format!("reading model `{}`", args.model.display()),
+            next: refusal::onnx(&error).to_owned(),
+        };
+        anyhow::Error::new(error).context(advice)
     })?;
+    if let Some(name) = tensors.shapeless.first() {
+        bail!(Advice {
+            happened: format!("reading model `{}`: its output `{name}` has no shape", args.model.display()),
+            next: "write its shapes into the file, for example with `onnx.shape_inference.infer_shapes`"
+                .to_owned(),
+        });
+    }
     let template = args.from.clone().or_else(shipped).with_context(|| Advice {
         happened: "looking for the shipped bundle: it does not stand beside this program".to_owned(),
         next: "give `--from BUNDLE`, for example target/bundles/imaging.tar after `cargo xtask bundle`"
