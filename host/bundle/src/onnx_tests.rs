@@ -225,3 +225,50 @@ fn operators_are_found_in_graphs_within_graphs_and_outputs_are_added() {
     assert_eq!(outputs.len(), 3);
     assert_eq!(message(outputs[2], 1).unwrap(), ["b".repeat(300).as_bytes()]);
 }
+
+#[test]
+fn texts_in_the_attributes_of_a_function_and_in_lists_of_sparse_tensors_are_found() {
+    let tensor = field(1, &number(2, 8));
+    // Tags of two bytes: fields 25 (functions) and 23 (sparse tensors).
+    let function = |attribute: &[u8]| {
+        let body = field(11, attribute);
+        [vec![0xca, 0x01, u8::try_from(body.len()).unwrap()], body].concat()
+    };
+    assert_eq!(texts(&function(&field(1, b"alpha"))), Ok(None));
+    assert_eq!(texts(&function(&field(1, b"labels_strings"))).unwrap().as_deref(), Some("a function"));
+    let sparse = [vec![0xba, 0x01, u8::try_from(tensor.len()).unwrap()], tensor].concat();
+    let node = field(1, &[field(4, b"X"), field(5, &[field(1, b"all"), sparse].concat())].concat());
+    assert!(texts(&field(7, &node)).unwrap().is_some_and(|found| found.contains("`X`")));
+}
+
+#[test]
+fn graphs_are_followed_to_the_depth_that_is_allowed() {
+    let nested = |levels: usize| {
+        let mut graph = field(1, &field(4, b"Identity"));
+        for _ in 1..levels {
+            graph = field(1, &[field(4, b"If"), field(5, &field(6, &graph))].concat());
+        }
+        texts(&field(7, &graph)).unwrap()
+    };
+    assert_eq!(nested(DEEPEST), None);
+    assert!(nested(DEEPEST + 1).is_some_and(|found| found.contains("too deeply")));
+}
+
+#[test]
+fn fields_of_fixed_width_are_skipped_and_groups_are_no_message() {
+    let fixed = [vec![2 << 3 | 1], vec![0xff; 8], vec![3 << 3 | 5], vec![0xff; 4]].concat();
+    assert_eq!(ModelTensors::read(&[fixed, model()].concat()), ModelTensors::read(&model()));
+    for kind in [3, 4, 6, 7] {
+        assert!(ModelTensors::read(&[vec![2 << 3 | kind], model()].concat()).is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn what_is_no_tensor_or_has_no_shape_is_refused_by_name() {
+    let sequence = [field(1, b"list"), field(2, &field(4, &[]))].concat();
+    let shapeless = [field(1, b"open"), field(2, &field(1, &number(1, 1)))].concat();
+    for (input, words) in [(sequence, "`list` is not a tensor"), (shapeless, "`open` has no shape")] {
+        let refused = with_tensors(&[input]).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}

@@ -20,7 +20,7 @@ use martello_vocab::{ByteCount, Digest};
 use serde::Serialize;
 
 use crate::Output;
-use crate::output::exit;
+use crate::output::{counted, exit, known_step};
 use crate::read::{Unreadable, read};
 use crate::refusal;
 use crate::run::DeviceArgs;
@@ -138,7 +138,10 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
             Ok(tensor) => inputs.push((name.clone(), tensor)),
             Err(error) => {
                 let happened = format!("input `{name}`: {error:#}");
-                return Ok(out.failure(exit::USAGE, &happened, "save the tensor with numpy.save"));
+                let saved = "a tensor is saved with numpy.save(\"FILE.npy\", array)";
+                let next =
+                    known_step(&error).map_or_else(|| saved.to_owned(), |step| format!("{step}; {saved}"));
+                return Ok(out.failure(exit::USAGE, &happened, &next));
             }
         }
     }
@@ -272,19 +275,19 @@ fn file_name(name: &str, taken: &mut BTreeSet<String>) -> String {
 fn sentence(summary: &Summary) -> String {
     let execution = &summary.execution;
     let mut text = format!(
-        "ran on {} {} ({}), {}, {}, {} thread(s)\n",
+        "ran on {} {} ({}), {}, {}, {}\n",
         execution.backend,
         execution.version,
         execution.providers.join(", "),
         execution.device,
         execution.precision,
-        execution.threads
+        counted(execution.threads as u64, "thread")
     );
     if let Some(instead) = &execution.instead {
         text.push_str(&format!("not on what was wanted first: {instead}\n"));
     }
     let Summary { runs, median_ms, least_ms, .. } = summary;
-    text.push_str(&format!("{runs} run(s): median {median_ms:.3} ms, least {least_ms:.3} ms\n"));
+    text.push_str(&format!("{}: median {median_ms:.3} ms, least {least_ms:.3} ms\n", counted(*runs, "run")));
     for OutputLine { name, dtype, shape, file } in &summary.outputs {
         // A name that holds the end of a line must not make another one.
         let name = printable(name, Layout::Line);

@@ -31,8 +31,8 @@ pub(crate) struct InitArgs {
 
 #[cfg(test)]
 impl InitArgs {
-    pub(super) fn of(model: PathBuf, out: PathBuf, from: PathBuf) -> Self {
-        Self { model, out: Some(out), from: Some(from) }
+    pub(super) fn of(model: PathBuf, out: PathBuf, from: Option<PathBuf>) -> Self {
+        Self { model, out: Some(out), from }
     }
 }
 
@@ -53,11 +53,7 @@ pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCo
                 .to_owned(),
         });
     }
-    let template = args.from.clone().or_else(shipped).with_context(|| Advice {
-        happened: "looking for the shipped bundle: it does not stand beside this program".to_owned(),
-        next: "give `--from BUNDLE`, for example target/bundles/imaging.tar after `cargo xtask bundle`"
-            .to_owned(),
-    })?;
+    let template = args.from.clone().or_else(shipped).with_context(no_template)?;
     let shipped =
         match source_at(&template).map_err(BundleError::from).and_then(|it| Packed::read(it.as_ref())) {
             Ok(packed) => packed,
@@ -83,18 +79,19 @@ pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCo
     let path = folder.join("bundle.toml");
     let text = format!("{HEADER}{}", toml::to_string_pretty(&source.document).context("writing TOML")?);
     std::fs::write(&path, text).with_context(|| format!("writing `{}`", path.display()))?;
+    let next = super::commands_to_run(&path, Path::new(&format!("{name}.tar")), "DIR");
     let text = || {
         let todo: Vec<String> = source.todo.iter().map(|line| format!("\n  - {line}")).collect();
         format!(
-            "wrote {}\nfill in:{}\nthen: martello bundle pack {} --out {name}.tar",
+            "wrote {}\nfill in:{}\nthen, with the folder of your files in the place of DIR:\n  {}",
             path.display(),
             todo.concat(),
-            path.display()
+            next.join("\n  ")
         )
     };
     out.result(
         text,
-        &json!({ "source": path, "fill_in": source.todo, "tensors": {
+        &json!({ "source": path, "fill_in": source.todo, "next": next, "tensors": {
         "inputs": tensors.inputs, "outputs": tensors.outputs } }),
     )?;
     Ok(ExitCode::SUCCESS)
@@ -104,9 +101,18 @@ const HEADER: &str = "\
 # The source of a bundle: a manifest in which `file` stands for digest and size. Paths are relative to this file.
 # Look through: `labels`, `recipe`, `licence`, `threshold`, and add `golden` cases (inputs with known outputs), which
 # run at activation and refuse a model that gives something else.
-# Then: martello bundle pack bundle.toml --out BUNDLE.tar
+# Then: martello bundle pack bundle.toml --out BUNDLE.tar, and martello bundle sign BUNDLE.tar --key KEY.pem
 
 ";
+
+/// A checkout has no bundle before it is built.
+fn no_template() -> Advice {
+    Advice {
+        happened: "looking for the bundle whose pipeline is taken over: none stands beside this program".to_owned(),
+        next: "run `cargo xtask bundle` in the checkout first, which makes target/bundles/imaging.tar; or give `--from BUNDLE`"
+            .to_owned(),
+    }
+}
 
 /// The bundle that ships with this program, where it stands beside it.
 fn shipped() -> Option<PathBuf> {
