@@ -190,7 +190,7 @@ fn tell(level: LogLevel, category: &str, _: &str, place: &str, message: &str) {
             tracing::debug!(category, place, message, "words of ONNX Runtime");
         }
         LogLevel::Fatal | LogLevel::Error | LogLevel::Warning => {
-            tracing::debug!(category, place, message, "words of ONNX Runtime")
+            tracing::debug!(category, place, message, "words of ONNX Runtime");
         }
         _ => tracing::trace!(category, place, message, "words of ONNX Runtime"),
     }
