@@ -148,20 +148,26 @@ fn what_a_component_within_a_component_imports_is_no_import_of_the_outer_one() {
     assert!(found.imports.is_empty() && found.exports.is_empty(), "{found:?}");
 }
 
+/// The section of a component that hands on its first instance under these names.
+fn exports(names: &[&str]) -> Vec<u8> {
+    let mut section = vec![u8::try_from(names.len()).unwrap()];
+    for name in names {
+        section.extend([&[0, u8::try_from(name.len()).unwrap()], name.as_bytes(), &[5, 0, 0]].concat());
+    }
+    [&[11, u8::try_from(section.len()).unwrap()], section.as_slice()].concat()
+}
+
 #[test]
-fn what_the_outer_component_wants_behind_an_inner_one_is_listed_too() {
-    let length = u8::try_from(COMPONENT.len()).unwrap();
+fn what_the_outer_component_wants_and_offers_behind_inner_ones_is_listed_alone() {
     let (head, own) = COMPONENT.split_at(8);
-    let name = "martello:test/b@0.1.0";
-    // The imported instance, handed on under another name.
-    let export = [&[1, 0, 21], name.as_bytes(), &[5, 0, 0]].concat();
-    let export = [&[11, u8::try_from(export.len()).unwrap()], export.as_slice()].concat();
-    let outer = [head, &[4, length], COMPONENT, own, &export].concat();
+    let inner = [COMPONENT, &exports(&["martello:test/inner@0.1.0"])].concat();
+    let inner = [&[4, u8::try_from(inner.len()).unwrap()], inner.as_slice()].concat();
+    let module = b"\x01\x08\0asm\x01\0\0\0";
+    let names = ["martello:test/c@0.1.0", "martello:test/b@0.1.0"];
+    let outer = [head, module, &inner, own, &exports(&names)].concat();
     let found = crate::Interfaces::of(&outer).unwrap();
-    assert_eq!(
-        (found.imports, found.exports),
-        (vec!["martello:test/a@0.1.0".to_owned()], vec![name.to_owned()])
-    );
+    assert_eq!(found.imports, ["martello:test/a@0.1.0"]);
+    assert_eq!(found.exports, [names[1], names[0]], "in one order");
 }
 
 #[test]

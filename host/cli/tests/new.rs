@@ -1,7 +1,5 @@
 //! `martello new`, to the end: what it prints is run as it was printed.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail wherever something is not as it should be")]
-
 use std::path::Path;
 use std::process::Command;
 
