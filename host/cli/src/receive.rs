@@ -51,7 +51,7 @@ pub(crate) struct ReceiveArgs {
     /// Authorities (PEM) that certificates of peers must come from. Without it, peers show none.
     #[arg(long, value_name = "FILE", requires = "dicom_tls_cert")]
     dicom_client_ca: Option<PathBuf>,
-    /// Associations that are open at once.
+    /// Associations that are open at once. Beside them, 64 connections may be held that have not asked for one yet.
     #[arg(long, value_name = "N", default_value = "16", requires = "dicom_listen")]
     associations: NonZero<usize>,
     /// Bytes of objects that may wait for their turn, in MiB; beyond, senders are told that there is no room.

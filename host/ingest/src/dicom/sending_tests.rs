@@ -370,6 +370,20 @@ fn objects_go_over_tls_between_peers_that_know_each_other() {
 }
 
 #[test]
+fn silence_on_a_port_under_tls_keeps_nobody_out() {
+    let authority = Authority::new();
+    let server = TlsServer::load(&authority.issue("localhost"), None).unwrap();
+    let associations = std::num::NonZero::new(1).unwrap();
+    let settings = DicomSettings { tls: Some(server), associations, ..settings() };
+    let door = Door::open(settings, SpoolLimits::default());
+    let _silent: Vec<_> = (0..24).map(|_| door.peer()).collect();
+    let client = TlsClient::load(&authority.file(), None).unwrap();
+    let outlet = Outlet::new(under_tls(door.address, client));
+    outlet.put(&file(CT, "1.2.1", EXPLICIT, 10));
+    outlet.settled(1, 0);
+}
+
+#[test]
 fn peers_that_do_not_know_each_other_exchange_nothing() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let server = |name: &str| TlsServer::load(&authority.issue(name), Some(&authority.file())).unwrap();

@@ -325,6 +325,48 @@ fn one_association_more_than_there_may_be_is_refused_for_now() {
     }
 }
 
+/// A peer that connects from this address of loopback and says nothing.
+fn silent(door: &Door, from: [u8; 4]) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&stream, &std::net::SocketAddr::from((from, 0))).unwrap();
+    connect(&stream, &door.address).unwrap();
+    stream.into()
+}
+
+#[test]
+fn peers_that_connect_and_say_nothing_take_no_place_of_an_association() {
+    let one = NonZero::new(1).unwrap();
+    let door = Door::open(DicomSettings { associations: one, ..settings() }, SpoolLimits::default());
+    let _silent: Vec<_> = (0..24).map(|_| door.peer()).collect();
+    let mut peer = door.associated();
+    assert_eq!(peer.store(&store(CT, "1.2.3"), &object(CT, "1.2.3", 10), 99), 0);
+    // The one place is taken now, and a request that would be refused anyway is told the other reason.
+    for (title, reason) in [("MARTELLO", [2, 3, 2]), ("OTHER", [1, 1, 7])] {
+        let mut second = door.peer();
+        second.send(&request(title, "TESTER", &[]));
+        let (kind, body) = second.pdu().unwrap();
+        assert_eq!((kind, &body[1..]), (Kind::AssociateReject, &reason[..]));
+    }
+}
+
+#[test]
+fn a_peer_that_opens_ever_more_connections_pushes_out_its_own() {
+    let door = Door::usual();
+    // Connected before all of them, and in no hurry.
+    let mut slow = door.peer();
+    let mut many: Vec<_> = (0..3 * room::NEWCOMERS).map(|_| silent(&door, [127, 0, 0, 2])).collect();
+    many[0].set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(many[0].read(&mut [0]).unwrap(), 0, "the oldest was closed");
+    slow.send(&request("MARTELLO", "TESTER", &[(1, CT, &[EXPLICIT])]));
+    assert_eq!(slow.pdu().unwrap().0, Kind::AssociateAccept);
+    let mut late = door.associated();
+    assert_eq!(late.store(&store(CT, "1.2.3"), &object(CT, "1.2.3", 10), 99), 0);
+    // Who has an association keeps it.
+    many.extend((0..room::NEWCOMERS).map(|_| silent(&door, [127, 0, 0, 2])));
+    assert_eq!(late.store(&store(CT, "1.2.4"), &object(CT, "1.2.4", 10), 99), 0);
+}
+
 #[test]
 fn what_is_no_dicom_is_cut_off_and_the_door_goes_on() {
     let door = Door::usual();
