@@ -15,7 +15,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{
-    ActivationError, Active, Device, DeviceConfig, DeviceError, FolderRun, Input, MissingOutputs, Observer,
+    ActivationError, Active, Device, DeviceConfig, DeviceError, DiskPatience, FolderRun, Input, MissingOutputs, Observer,
     ReportLine, ReportMode, Stop, WatchMode,
 };
 use martello_runtime::Payload;
@@ -218,6 +218,7 @@ impl Stage {
 
     async fn run(&self, active: Arc<Active>, samples: &Path) -> anyhow::Result<Vec<ReportLine>> {
         let run = FolderRun {
+            disk: DiskPatience::default(),
             input: Input::Folder(samples.to_owned()),
             output: self.root.join("out"),
             watch: WatchMode::Once,

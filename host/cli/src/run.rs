@@ -11,7 +11,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    ActivationError, Active, Device, DeviceConfig, FolderRun, Ignored, Input, JournalError, MissingOutputs,
+    ActivationError, Active, Device, DeviceConfig, DiskPatience, FolderRun, Ignored, Input, JournalError, MissingOutputs,
     Observer, OutputFile, ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
@@ -133,6 +133,9 @@ struct SummaryObject {
     missing: u64,
     left: u64,
     ignored: IgnoredObject,
+    /// How often the run waited because a disk was full or failed.
+    #[serde(skip_serializing_if = "is_none")]
+    waits: u64,
     /// Originals that went to the bypass alone, because nothing worked the spool off.
     #[serde(skip_serializing_if = "is_none")]
     passed_by: u64,
@@ -317,6 +320,7 @@ impl Run<'_> {
             report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
             concurrency: args.concurrency.unwrap_or(cores),
             missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
+            disk: DiskPatience::default(),
         };
         let progress = Arc::new(Progress::new(output, exports));
         let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
@@ -360,6 +364,7 @@ impl Run<'_> {
             missing: summary.missing,
             left: summary.left,
             ignored: summary.ignored.into(),
+            waits: summary.waits,
             passed_by,
             deliveries,
             bundle,
@@ -402,6 +407,12 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
         let Ignored { hidden, links, special, folders } = summary.ignored;
         text.push_str(&format!(
             "\nleft alone in the input folder: {hidden} hidden, {links} links, {special} special files, {folders} folders that nest too deep or cannot be read (--log debug names them)"
+        ));
+    }
+    if summary.waits > 0 {
+        text.push_str(&format!(
+            "\nwaited {} times because a disk was full or failed (martello explain disk-full)",
+            summary.waits
         ));
     }
     if summary.this_run.quarantined > 0 {

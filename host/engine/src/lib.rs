@@ -21,7 +21,7 @@ mod verdicts;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
 pub use folder_run::{
-    FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode,
+    DiskPatience, FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode,
 };
 pub use martello_ingest::Ignored;
 pub use martello_pipeline::PlanError;
@@ -29,7 +29,7 @@ pub use martello_store::JournalError;
 pub use nn::{NnExtension, PassModel};
 pub use pass::{Exported, Pass, Refusal, StageRun};
 pub use report::{
-    FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine,
+    FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, Part, QuarantineNote, REPORT_SCHEMA, ReportLine,
     StageLine, Timings,
 };
 pub use site_key::{SiteKey, SiteKeyError};

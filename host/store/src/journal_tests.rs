@@ -422,7 +422,8 @@ fn an_input_takes_the_place_of_those_in_quarantine_that_it_names_and_of_no_other
         let line = r#"{"input_bytes":4}"#.to_owned();
         journal.complete(&[Completed { line, ..completed(id, outcome) }]).unwrap();
     }
-    let half = Quarantined { id: "half".to_owned(), digest: content, length: 4 };
+    let line = r#"{"input_bytes":4}"#.to_owned();
+    let half = Quarantined { id: "half".to_owned(), digest: content, length: 4, line };
     assert_eq!(journal.quarantined("a").unwrap(), [half]);
     assert_eq!(journal.quarantined("c").unwrap(), []);
     journal.start(&Started { fingerprint: (8, 9), ..started("whole", "a") }).unwrap();

@@ -51,7 +51,9 @@ impl Ended {
     fn last_word(&self) -> Option<Vec<u8>> {
         let abort = match self {
             Self::Refused(rejection) => return Some(rejection.pdu()),
-            Self::GaveWay | Self::Aborted | Self::Line(LineError::Closed | LineError::Failed(_)) => return None,
+            Self::GaveWay | Self::Aborted | Self::Line(LineError::Closed | LineError::Failed(_)) => {
+                return None;
+            }
             Self::UnknownPdu => Abort::UnknownPdu,
             Self::UnexpectedPdu => Abort::UnexpectedPdu,
             Self::TooLong(_) | Self::Malformed | Self::NoContext | Self::Disorder(_) => {

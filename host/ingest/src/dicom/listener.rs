@@ -133,8 +133,7 @@ impl DicomListener {
         let newcomer = room.enter(peer, stream.try_clone()?);
         let transport = Transport::accepted(stream, self.settings.tls.as_ref())?;
         let line = Line::new(transport, Arc::clone(stop), self.settings.patience.stopping)?;
-        let (settings, spool, places) =
-            (Arc::clone(&self.settings), Arc::clone(&self.spool), places.clone());
+        let (settings, spool, places) = (Arc::clone(&self.settings), Arc::clone(&self.spool), places.clone());
         let id = self.ids.next();
         let work = move || {
             let _span = span(&id).entered();
