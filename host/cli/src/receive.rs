@@ -133,15 +133,22 @@ impl Receiver {
         Input::Spool(Arc::clone(&self.spool))
     }
 
-    /// Begins to serve peers, until the door is closed. When it is closed, the run ends.
-    pub(crate) fn start(self, door: Door, run: Stop, output: &Output) -> anyhow::Result<Receiving> {
+    /// Begins to serve peers, until the door is closed. When it is closed, the run ends, and `close` ends what waits for room
+    /// in a queue.
+    pub(crate) fn start(
+        self,
+        door: Door,
+        run: Stop,
+        close: impl Fn() + Send + 'static,
+        output: &Output,
+    ) -> anyhow::Result<Receiving> {
         let address = self.listener.address();
         let spool = Arc::clone(&self.spool);
         let work = {
             let door = door.clone();
             move || {
                 // Whatever ends this thread ends the run too: else objects would stay away and nobody would know.
-                let _ends = Ends(run, door.clone());
+                let _ends = Ends(run, door.clone(), close);
                 self.listener.serve(&door.0);
             }
         };
@@ -168,12 +175,13 @@ impl Receiving {
     }
 }
 
-struct Ends(Stop, Door);
+struct Ends<F: Fn()>(Stop, Door, F);
 
-impl Drop for Ends {
+impl<F: Fn()> Drop for Ends<F> {
     fn drop(&mut self) {
-        self.0.complete();
         self.1.close();
+        (self.2)();
+        self.0.complete();
     }
 }
 

@@ -15,16 +15,17 @@ mod scribe;
 mod stopping;
 mod worker;
 
+use std::fs::File;
 use std::io;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use martello_ingest::{Folder, Ignored, IngestError};
 use martello_runtime::Pseudonyms;
-use martello_store::place::{self, Link};
+use martello_store::place::{self, Link, Tree};
 use martello_store::{Binding, Journal, JournalError, Tally};
 use martello_vocab::{Code, code};
 use tokio::sync::mpsc;
@@ -127,13 +128,40 @@ pub trait Observer: Send + Sync {
     /// where the process ended before the record, or the disk failed. May wait.
     ///
     /// # Errors
-    /// They cannot be taken over: the run ends, and the next one does the inputs again. Where the disk is full or fails, the
-    /// run waits and asks again. With [`Interrupted`](io::ErrorKind::Interrupted), whoever takes them over is to end: their
-    /// inputs are left to the next run, and that is no error.
-    fn exported(&self, output: &Path, exports: &[&OutputFile]) -> io::Result<()> {
-        let _ = (output, exports);
+    /// They cannot be taken over.
+    fn exported(&self, exports: &[Export<'_>]) -> Result<(), NotTaken> {
+        let _ = exports;
         Ok(())
     }
+}
+
+/// A file that was put out by a port of the pipeline.
+#[derive(Debug, Clone, Copy)]
+pub struct Export<'a> {
+    /// What the report says of it.
+    pub file: &'a OutputFile,
+    tree: &'a Tree,
+}
+
+impl Export<'_> {
+    /// Opens it to read it. No link is followed.
+    ///
+    /// # Errors
+    /// It is not there any more, or the disk refuses.
+    pub fn open(&self) -> io::Result<File> {
+        self.tree.read(&self.file.path)
+    }
+}
+
+/// What leaves the pipeline was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Whoever takes it over is to end: the inputs are left to the next run, and that is no error.
+    #[error("whoever takes over what leaves the pipeline is to end")]
+    Ending,
+    /// The run waits and asks again where a disk is full or fails, and else ends; the next one does the inputs again.
+    #[error("what leaves the pipeline was not taken over")]
+    Failed(#[from] io::Error),
 }
 
 /// A run cannot go on.

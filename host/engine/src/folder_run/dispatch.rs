@@ -244,7 +244,8 @@ mod tests {
         let starts = ["broken off", "panics"].map(|id| journal.starts(id).unwrap());
         assert_eq!(starts, [0, 1]);
         // Each is released, however it ended.
-        let paths: Vec<_> = std::iter::from_fn(|| released.try_recv().ok()).map(|released| released.path).collect();
+        let paths: Vec<_> =
+            std::iter::from_fn(|| released.try_recv().ok()).map(|released| released.path).collect();
         assert_eq!(paths, ["broken off", "panics", "committed"].map(PathBuf::from));
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::disk::{Disk, Spell, Step};
 use super::dispatch::Ticket;
 use super::restoring::Again;
-use super::{Input, Observer, ReportMode, RunError};
+use super::{Export, Input, NotTaken, Observer, ReportMode, RunError};
 use crate::outputs::{OutputFolder, REPORT};
 use crate::report::ReportLine;
 
@@ -164,19 +164,19 @@ impl Scribe {
         }
         *spell = None;
         let new = ended.iter().filter(|(.., is_new)| *is_new).flat_map(|(line, ..)| &line.outputs);
-        let exports: Vec<_> = new.filter(|file| OutputFolder::is_export(file)).collect();
+        let tree = self.output.tree();
+        let exports: Vec<_> =
+            new.filter(|file| OutputFolder::is_export(file)).map(|file| Export { file, tree }).collect();
         if !exports.is_empty() {
-            let handed_on = disk.insist(Step::HandOn, || {
-                let handed_on = self.observer.exported(self.output.tree().path(), &exports);
-                handed_on.map_err(|source| RunError::HandOn { path: self.output_path(), source })
-            });
-            match handed_on {
-                Err(RunError::HandOn { source, .. }) if source.kind() == io::ErrorKind::Interrupted => {
-                    // Their tickets take the starts back.
-                    written.left += ended.len() as u64;
-                    return Ok(());
-                }
-                handed_on => handed_on?,
+            let is_taken = disk.insist(Step::HandOn, || match self.observer.exported(&exports) {
+                Ok(()) => Ok(true),
+                Err(NotTaken::Ending) => Ok(false),
+                Err(NotTaken::Failed(source)) => Err(RunError::HandOn { path: self.output_path(), source }),
+            })?;
+            if !is_taken {
+                // Their tickets take the starts back.
+                written.left += ended.len() as u64;
+                return Ok(());
             }
         }
         disk.insist(Step::Journal, || Ok(self.journal.complete(&completed)?))?;
@@ -201,9 +201,8 @@ impl Scribe {
     /// Writes lines on. Where the disk takes them not at all or in part, the report is made new from the journal.
     fn report(&mut self, text: &str) -> Result<(), RunError> {
         let path = self.report_path();
-        let write = || {
-            self.report.write_all(text.as_bytes()).map_err(|source| RunError::Report { path, source })
-        };
+        let write =
+            || self.report.write_all(text.as_bytes()).map_err(|source| RunError::Report { path, source });
         match self.disk.attempt(Step::Report, write) {
             Err(error) if error.is_of_the_disk() => {
                 self.stale = true;

@@ -246,10 +246,7 @@ impl Worker {
     }
 
     /// Asks the journal, which blocks; the runtime moves its other work to another thread meanwhile.
-    fn in_journal<T>(
-        &self,
-        mut ask: impl FnMut(&Journal) -> Result<T, JournalError>,
-    ) -> Result<T, RunError> {
+    fn in_journal<T>(&self, mut ask: impl FnMut(&Journal) -> Result<T, JournalError>) -> Result<T, RunError> {
         block_in_place(|| self.disk.insist(Step::Journal, || Ok(ask(&self.journal)?)))
     }
 

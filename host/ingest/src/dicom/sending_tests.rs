@@ -390,7 +390,8 @@ fn silence_on_a_port_under_tls_keeps_nobody_out() {
     let authority = Authority::new();
     let server = TlsServer::load(&authority.issue("localhost"), None).unwrap();
     let associations = std::num::NonZero::new(1).unwrap();
-    let settings = DicomSettings { tls: Some(server), associations, ..settings() };
+    let patience = Patience { artim: 3 * LONG, ..Patience::default() };
+    let settings = DicomSettings { tls: Some(server), associations, patience, ..settings() };
     let door = Door::open(settings, SpoolLimits::default());
     let _silent: Vec<_> = (0..24).map(|_| door.peer()).collect();
     let client = TlsClient::load(&authority.file(), None).unwrap();

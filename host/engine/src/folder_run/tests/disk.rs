@@ -91,9 +91,9 @@ fn an_error_that_is_not_of_the_disk_ends_the_waiting_of_others() {
     });
 }
 
-/// Does not take over what leaves the pipeline before it has been asked so often, and then ends.
+/// Takes over what leaves the pipeline when it has given these answers.
 struct Taking {
-    kinds: std::sync::Mutex<Vec<io::ErrorKind>>,
+    answers: std::sync::Mutex<Vec<NotTaken>>,
     completed: AtomicUsize,
 }
 
@@ -104,22 +104,22 @@ impl Observer for Taking {
         self.completed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
-    fn exported(&self, _output: &Path, exports: &[&OutputFile]) -> io::Result<()> {
+    fn exported(&self, exports: &[Export<'_>]) -> Result<(), NotTaken> {
         assert_eq!(exports.len(), 1);
-        self.kinds.lock().unwrap().pop().map_or(Ok(()), |kind| Err(kind.into()))
+        self.answers.lock().unwrap().pop().map_or(Ok(()), Err)
     }
 }
 
 /// What a scribe writes of one input with an export, where whoever takes exports over answers with these errors first.
-fn written(kinds: &[io::ErrorKind]) -> (scribe::Written, Tally, usize) {
+fn written(answers: Vec<NotTaken>) -> (scribe::Written, Tally, usize) {
     let bench = Bench::new();
     let found = bench.input("a.dcm", "content");
     let output = bench.output("out");
     output.prepare(std::iter::empty()).unwrap();
     let id = bench.start(&found, Some(martello_vocab::Digest::of(b"content")));
     let journal = Arc::new(bench.journal());
-    let kinds = std::sync::Mutex::new(kinds.iter().rev().copied().collect());
-    let observer = Arc::new(Taking { kinds, completed: AtomicUsize::new(0) });
+    let answers = std::sync::Mutex::new(answers);
+    let observer = Arc::new(Taking { answers, completed: AtomicUsize::new(0) });
     let input = Input::Folder(bench.path("in"));
     let disk = bench.disk(WatchMode::Once);
     let scribe = bench.scribe(&disk, &journal, &output, &input, Arc::<Taking>::clone(&observer) as _);
@@ -147,15 +147,15 @@ fn written(kinds: &[io::ErrorKind]) -> (scribe::Written, Tally, usize) {
 
 #[test]
 fn what_cannot_be_handed_on_for_lack_of_room_is_handed_on_when_there_is_room() {
-    let full = io::ErrorKind::StorageFull;
+    let full = || NotTaken::Failed(io::ErrorKind::StorageFull.into());
     let done = Tally { done: 1, quarantined: 0 };
-    let (written, tally, completed) = written(&[full, full]);
+    let (written, tally, completed) = written(vec![full(), full()]);
     assert_eq!((written.completed, written.left, tally, completed), (done, 0, done, 1));
 }
 
 #[test]
 fn what_nobody_takes_over_any_more_is_left_to_the_next_run_and_that_is_no_error() {
-    let (written, tally, completed) = written(&[io::ErrorKind::Interrupted]);
+    let (written, tally, completed) = written(vec![NotTaken::Ending]);
     assert_eq!((written.completed, written.left), (Tally::default(), 1));
     assert_eq!((tally, completed), (Tally::default(), 0));
 }
