@@ -181,6 +181,8 @@ impl Judge<'_> {
         match &vr {
             b"SQ" => return Err(Finding::policy("value-form", tag)),
             b"UI" => return Self::uids(tag, value),
+            // Where the object or its study lies.
+            b"UR" => return Err(Finding::policy("attribute-not-removed", tag)),
             b"AS" => {
                 form(value::is_age(value))?;
                 if value::is_over_ninety(value) {

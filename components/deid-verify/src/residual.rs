@@ -87,7 +87,11 @@ fn found(text: &[u8], word: usize) -> Option<&'static str> {
             b'+' if is_international(from) => Some("telephone-in-value"),
             b'0'..=b'9' if !before.last().is_some_and(u8::is_ascii_digit) => number(before, from),
             _ if byte.is_ascii_alphabetic() && !before.last().is_some_and(u8::is_ascii_alphanumeric) => {
-                is_label(from).then_some("identifier-in-value")
+                if is_label(from) {
+                    Some("identifier-in-value")
+                } else {
+                    is_day_behind_month(from).then_some("date-in-value")
+                }
             }
             _ => None,
         }
@@ -147,6 +151,65 @@ fn is_label(from: &[u8]) -> bool {
     })
 }
 
+/// `13DEC1951`, `13-Dec-1951`, `13. December 1951`
+fn is_day_ahead_of_month(from: &[u8]) -> bool {
+    is_day(from).is_some_and(|rest| is_month(gap(rest)).is_some_and(|rest| is_year(gap(rest))))
+}
+
+/// `Dec 13, 1951`
+fn is_day_behind_month(from: &[u8]) -> bool {
+    is_month(from).is_some_and(|rest| is_day(gap(rest)).is_some_and(|rest| is_year(gap(rest))))
+}
+
+/// What stands behind one or two digits.
+fn is_day(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+    text.get(digits..).filter(|_| (1..=2).contains(&digits))
+}
+
+/// What stands behind the name of a month, English or German, whole or by its first three letters.
+fn is_month(text: &[u8]) -> Option<&[u8]> {
+    const NAMES: [&[u8]; 17] = [
+        b"JANUARY",
+        b"JANUAR",
+        b"FEBRUARY",
+        b"FEBRUAR",
+        b"MARCH",
+        b"APRIL",
+        b"MAY",
+        b"MAI",
+        b"JUNE",
+        b"JULY",
+        b"AUGUST",
+        b"SEPTEMBER",
+        b"OCTOBER",
+        b"OKTOBER",
+        b"NOVEMBER",
+        b"DECEMBER",
+        b"DEZEMBER",
+    ];
+    let letters = text.iter().take(10).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let (word, rest) = text.split_at_checked(letters)?;
+    let is_one = NAMES.iter().any(|name| {
+        word.eq_ignore_ascii_case(name)
+            || letters == 3 && name.get(..3).is_some_and(|short| word.eq_ignore_ascii_case(short))
+    });
+    is_one.then_some(rest)
+}
+
+/// Whether a text begins with a year of two centuries.
+fn is_year(text: &[u8]) -> bool {
+    matches!(text, [b'1', b'9', third, fourth, rest @ ..] | [b'2', b'0', third, fourth, rest @ ..]
+        if third.is_ascii_digit() && fourth.is_ascii_digit() && !rest.first().is_some_and(u8::is_ascii_alphanumeric))
+}
+
+/// What stands behind up to two characters that part a date.
+fn gap(text: &[u8]) -> &[u8] {
+    let length =
+        text.iter().take(2).take_while(|byte| matches!(byte, b' ' | b'-' | b'.' | b'/' | b',')).count();
+    text.get(length..).unwrap_or_default()
+}
+
 /// What begins with digits: dates in their spellings, telephone and social security numbers.
 fn number(before: &[u8], from: &[u8]) -> Option<&'static str> {
     // Inside of a word, a UID or a decimal it is a part of that.
@@ -178,7 +241,8 @@ fn number(before: &[u8], from: &[u8]) -> Option<&'static str> {
         || shaped(b"dddd/dd/dd") && is_day(value(&[0, 1, 2, 3]), value(&[5, 6]), value(&[8, 9]))
         || shaped(b"dd/dd/dddd")
             && (is_day(value(&[6, 7, 8, 9]), value(&[3, 4]), value(&[0, 1]))
-                || is_day(value(&[6, 7, 8, 9]), value(&[0, 1]), value(&[3, 4])));
+                || is_day(value(&[6, 7, 8, 9]), value(&[0, 1]), value(&[3, 4])))
+        || is_day_ahead_of_month(from);
     if date {
         Some("date-in-value")
     } else if shaped(b"dddsdddsdddd") || shaped(b"ddd) dddsdddd") {
@@ -209,6 +273,11 @@ mod tests {
             ("seen 1962-03-14", "date-in-value"),
             ("14.03.1962", "date-in-value"),
             ("03/14/1962", "date-in-value"),
+            ("14MAR1962", "date-in-value"),
+            ("born 3-Mar-1962", "date-in-value"),
+            ("14. Oktober 1962", "date-in-value"),
+            ("Mar 14, 1962", "date-in-value"),
+            ("ON MARCH 14 1962.", "date-in-value"),
             ("for NG^WU", "name-in-value"),
             ("Ng^Weiming", "name-in-value"),
             ("for J O H N  D O E", "name-in-value"),
@@ -246,6 +315,12 @@ mod tests {
             "a@b",
             "2.5.1.1.4.1",
             "rev-2004-01-01b",
+            "3 Mar 19620",
+            "123MAR1962",
+            "3 MARK 1962",
+            "MAR 1962",
+            "Mars 14 1962",
+            "14 mm 1962",
             "kg^m",
             "mg^ml",
             "A B C",

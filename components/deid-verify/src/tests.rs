@@ -248,6 +248,8 @@ planted! {
     an_address_that_the_table_removes_is_found: "attribute-not-removed", |it| it.with(0x0010_1040, Vr::LO, b"");
     an_attribute_that_the_table_removes_is_found_in_an_item: "attribute-not-removed",
         |it| it.nested(0x0008_1140, 0x0010_1040, Vr::LO, b"Elm Street");
+    an_address_of_where_the_object_lies_is_found: "attribute-not-removed",
+        |it| it.with(0x0008_1190, Vr::UR, b"https://pacs.example/2.25.1");
     an_attribute_of_the_newest_edition_is_found: "attribute-not-removed", |it| it.with(0x3004_007F, Vr::LO, b"A");
     a_birth_date_in_another_calendar_is_found: "attribute-not-removed", |it| it.with(0x0010_0033, Vr::LO, b"1");
     an_accession_number_is_found: "attribute-not-emptied", |it| it.with(0x0008_0050, Vr::SH, b"4711");

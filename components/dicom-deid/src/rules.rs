@@ -230,6 +230,8 @@ impl<'a> Rules<'a> {
             // UIDs in something that is none: the table and the dictionary do not fit together.
             (Some(Basic::Uid), _) => Step::Remove,
             (None, Vr::AS) => Step::Age,
+            // Addresses of where the object or its study lies: their hosts and their queries name both.
+            (None, Vr::UR) => Step::Remove,
             (None, _) => Step::Keep,
         }
     }

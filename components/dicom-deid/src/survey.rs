@@ -366,7 +366,7 @@ impl Facts {
         let Some(value) = reader.value()? else { return Ok(()) };
         match vr {
             Vr::PN => self.secrets.add_name(value),
-            Vr::DA | Vr::DT => self.secrets.add_dates(value),
+            Vr::DA | Vr::DT => self.secrets.add_dates(header.tag, value),
             _ => self.secrets.add(header.tag, value),
         }
         Ok(())

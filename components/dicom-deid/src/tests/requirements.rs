@@ -30,13 +30,14 @@ fn requirement_1_what_no_rule_knows_is_removed() {
 #[test]
 fn what_the_table_forgot_goes_too() {
     let (out, _, summary) = explicit(&|w| {
+        put(w, 0x0008_1190, Vr::UR, b"https://pacs.zzmark.org/studies/2.999");
         put(w, 0x0010_0033, Vr::LO, b"ZZMARK5784-12-01");
         put(w, 0x0010_2292, Vr::LO, b"ZZMARKBREED");
         put(w, 0x0040_0400, Vr::LT, b"ZZMARKCOMMENT");
         put(w, 0x0040_2007, Vr::SH, b"ZZMARKORDER");
     });
-    assert!(!holds(&out, "ZZMARK"));
-    assert_eq!(summary.actions[Action::Removed as usize], 4, "{}", summary.paths);
+    assert!(!holds(&out, "ZZMARK") && !holds(&out, "zzmark"));
+    assert_eq!(summary.actions[Action::Removed as usize], 5, "{}", summary.paths);
 }
 
 #[test]

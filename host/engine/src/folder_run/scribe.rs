@@ -9,6 +9,7 @@ use std::sync::Arc;
 use martello_ingest::Found;
 use martello_store::place::{self, Staged, Tree};
 use martello_store::{Completed, Journal, Outcome, Tally};
+use martello_vocab::code;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -205,6 +206,7 @@ impl Scribe {
             || self.report.write_all(text.as_bytes()).map_err(|source| RunError::Report { path, source });
         match self.disk.attempt(Step::Report, write) {
             Err(error) if error.is_of_the_disk() => {
+                tracing::warn!(why = %error, code = code::DISK_FULL, "the report is behind the journal, and is made new");
                 self.stale = true;
                 Ok(())
             }
