@@ -200,3 +200,20 @@ impl Door {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_the_receiver_ends_waiting_for_room_and_the_run() {
+        let (door, closed) = (Door::default(), Arc::<AtomicBool>::default());
+        let (of_thread, close) = (door.clone(), Arc::clone(&closed));
+        let ended = std::thread::spawn(move || {
+            let _ends = Ends(Stop::default(), of_thread, move || close.store(true, Ordering::Relaxed));
+            panic!("on purpose");
+        });
+        assert!(ended.join().is_err());
+        assert!(door.is_closed() && closed.load(Ordering::Relaxed));
+    }
+}
