@@ -43,7 +43,7 @@ fn a_guest_that_computes_is_stopped_near_its_budget() {
 
 #[test]
 fn spinning_guests_hold_up_no_async_worker() {
-    let limits = Limits { compute_ms: 500, wall_ms: 500, ..Limits::default() };
+    let limits = Limits { compute_ms: 2_000, wall_ms: 2_000, ..Limits::default() };
     let spins = load(built("infinite-loop"), &limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -53,9 +53,8 @@ fn spinning_guests_hold_up_no_async_worker() {
                 tokio::spawn(async move { spins.process(call(input())).await })
             })
             .collect();
-        let start = Instant::now();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(start.elapsed() < Duration::from_millis(400));
+        assert!(!calls.iter().any(tokio::task::JoinHandle::is_finished), "the timer came after the guests");
         for call in calls {
             assert!(call.await.unwrap().is_err());
         }

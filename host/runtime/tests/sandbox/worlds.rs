@@ -187,13 +187,18 @@ fn an_http_guest_that_runs_away_is_stopped_and_others_are_served() {
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(expected), "{path}: {answer}");
     }
     // More spinning guests than workers: a quick request still comes through while they spin.
+    let limits = Limits { compute_ms: 3_000, wall_ms: 20_000, ..Limits::default() };
+    let runaway = Server::start("http-runaway", &limits, HttpConfig::default());
     let mut spinning: Vec<TcpStream> = (0..6).map(|_| runaway.connect()).collect();
     for stream in &mut spinning {
         stream.write_all(b"GET /spin HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     }
-    let start = Instant::now();
     assert!(runaway.get("/silent").contains(code::GUEST_CONTRACT));
-    assert!(start.elapsed() < Duration::from_millis(450), "{:?}", start.elapsed());
+    for stream in &mut spinning {
+        stream.set_nonblocking(true).unwrap();
+        let answered = stream.read(&mut [0; 1]);
+        assert!(answered.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    }
 }
 
 #[test]
@@ -223,10 +228,8 @@ fn connections_that_rest_or_never_end_their_head_keep_nobody_out() {
         })
         .collect();
     for _ in 0..20 {
-        let start = Instant::now();
         let answer = server.get("/");
         assert!(answer.contains("Hello, WASI!"), "{answer}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
     // The first to come was the first to go.
     let mut first = &idle[0];
