@@ -348,7 +348,7 @@ fn a_run_that_watches_waits_for_a_disk_that_takes_nothing_and_goes_on_when_it_do
     fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
     until("the first file is complete", || (lines().len() == 1).then_some(())).unwrap();
     files_grow_to(&child, Some(1));
-    fs::copy(samples().join("MR_small.dcm"), input.join("two.dcm")).unwrap();
+    fs::copy(samples().join("rtdose_rle.dcm"), input.join("two.dcm")).unwrap();
     until("the run says that it waits", || said.lock().unwrap().contains("disk-full").then_some(())).unwrap();
     assert!(fs::read_dir(output.join("quarantine")).unwrap().next().is_none());
     files_grow_to(&child, None);

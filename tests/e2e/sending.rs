@@ -268,7 +268,7 @@ fn a_signal_while_the_queue_is_full_is_an_orderly_end_and_the_next_run_sends_the
     let port = free_port();
     let (input, state) = (folder.path().join("in"), folder.path().join("state"));
     fs::create_dir(&input).unwrap();
-    for name in ["CT_small.dcm", "MR_small.dcm"] {
+    for name in ["CT_small.dcm", "rtdose_rle.dcm"] {
         fs::copy(sample(name), input.join(name)).unwrap();
     }
     let (bundle, trust) = imaging_bundle().unwrap();
