@@ -118,41 +118,48 @@ pub(crate) fn check_object(header: &FileHeader, facts: &Facts, risk: PixelRisk) 
     if risk == PixelRisk::DangerouslyAccept {
         return Ok(());
     }
-    let refuse = |why: &str| Err(Refusal::new(Kind::NeedsReview, "burned-in-risk", why));
+    // Which rule it is stands in the code: the sentence stays in the local log.
+    let refuse = |code, why: &str| Err(Refusal::new(Kind::NeedsReview, code, why));
     let modality = facts.modality.as_str();
     if !matches!(modality, "CT" | "MR" | "PT" | "RTDOSE") {
-        return refuse("images of this modality are always checked");
+        return refuse("burned-in-risk-modality", "images of this modality are always checked");
     }
     let class = facts.sop_class.as_str();
     let is_dose = modality == "RTDOSE" && class == DOSE_CLASS;
     if !is_dose && (modality == "RTDOSE" || !LOW_RISK_CLASSES.contains(&class)) {
-        return refuse("objects of this class are always checked");
+        return refuse("burned-in-risk-class", "objects of this class are always checked");
     }
     if !matches!(facts.burned_in.as_str(), "" | "NO") {
-        return refuse("the object says that text is burned in");
+        return refuse("burned-in-risk-said", "the object says that text is burned in");
     }
     if !matches!(facts.recognizable.as_str(), "" | "NO") {
-        return refuse("the object says that a person can be recognised");
+        return refuse("burned-in-risk-recognizable", "the object says that a person can be recognised");
     }
     let grey = facts.photometric.is_empty() || facts.photometric.starts_with("MONOCHROME");
     if class != COLOUR_CLASS && !(grey && facts.number(0x0028_0002).unwrap_or(1) == 1) {
-        return refuse("images of this class have no colours, so it is a picture of a screen");
+        return refuse(
+            "burned-in-risk-colour",
+            "images of this class have no colours, so it is a picture of a screen",
+        );
     }
     if overlay_stays(facts, header.encoding) {
-        return refuse("an overlay stands in the cells of the pixels and cannot be cleared");
+        return refuse(
+            "burned-in-risk-overlay",
+            "an overlay stands in the cells of the pixels and cannot be cleared",
+        );
     }
     if facts.has_screen {
-        return refuse("the type of the image or of a frame names a screen");
+        return refuse("burned-in-risk-screen", "the type of the image or of a frame names a screen");
     }
     if is_dose && facts.image_type.is_empty() {
         return Ok(());
     }
     let mut kinds = facts.image_type.split('\\').map(str::trim);
     if kinds.next() != Some("ORIGINAL") || kinds.next() != Some("PRIMARY") {
-        return refuse("the image is not an original, primary one");
+        return refuse("burned-in-risk-not-original", "the image is not an original, primary one");
     }
     if kinds.any(|kind| matches!(kind, "DERIVED" | "SECONDARY")) {
-        return refuse("the image type names a derived image");
+        return refuse("burned-in-risk-derived", "the image type names a derived image");
     }
     Ok(())
 }

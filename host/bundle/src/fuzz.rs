@@ -60,6 +60,7 @@ fn fuzz_bundle(source: &dyn BlobSource) {
 pub fn fuzz_component_and_model(data: &[u8]) {
     drop(Interfaces::of(data));
     drop(ModelTensors::read(data));
+    drop(crate::onnx::operators(data, &["Loop", "Resize"]));
 }
 
 /// An archive whose headers have the checksums that belong to them, as far as they can be followed.

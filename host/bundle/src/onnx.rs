@@ -4,9 +4,13 @@
 //! later), so that a data scientist's model can be packed without typing them. Weights are skipped over. Whether the
 //! model runs is the inference backend's to find out.
 
+mod operators;
+
 use std::collections::BTreeSet;
 
 use crate::manifest::{ElementType, TensorSchema};
+
+pub use operators::{Operator, operators, with_outputs};
 
 /// The most inputs or outputs that are read.
 const MOST_TENSORS: usize = 64;
@@ -20,12 +24,20 @@ pub struct ModelTensors {
     pub inputs: Vec<TensorSchema>,
     /// Tensors it gives.
     pub outputs: Vec<TensorSchema>,
+    /// Outputs of which the file says no shape, which some tools leave to whoever loads the model: here it is empty.
+    pub shapeless: Vec<String>,
 }
 
 /// A file whose tensors cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("reading an ONNX file: {0}")]
-pub struct OnnxError(String);
+pub enum OnnxError {
+    /// It is something else, or cut off.
+    #[error("this is not an ONNX model: {0}")]
+    NotAModel(String),
+    /// It is a model with something that is not taken.
+    #[error("reading an ONNX model: {0}")]
+    Unfit(String),
+}
 
 impl ModelTensors {
     /// Reads an ONNX file (a serialised `ModelProto`).
@@ -33,7 +45,7 @@ impl ModelTensors {
     /// # Errors
     /// Where the bytes are no protobuf message with a graph, or a tensor is of a kind that wasi:nn cannot name.
     pub fn read(file: &[u8]) -> Result<Self, OnnxError> {
-        let graph = message(file, 7)?.pop().ok_or_else(|| error("it has no graph"))?;
+        let graph = message(file, 7)?.pop().ok_or_else(|| not_a_model("it has no graph"))?;
         // Up to IR version 3, weights were listed among the inputs too.
         let mut weights = BTreeSet::new();
         for tensor in message(graph, 5)? {
@@ -47,9 +59,20 @@ impl ModelTensors {
             if infos.is_empty() || infos.len() > MOST_TENSORS {
                 return Err(error(&format!("it has {} {what}, read are 1 to {MOST_TENSORS}", infos.len())));
             }
-            infos.into_iter().map(tensor).collect()
+            infos.into_iter().map(tensor).collect::<Result<Vec<_>, _>>()
         };
-        Ok(Self { inputs: tensors(inputs, "inputs")?, outputs: tensors(message(graph, 12)?, "outputs")? })
+        let mut schemas = Vec::new();
+        for Known { schema, has_shape } in tensors(inputs, "inputs")? {
+            if !has_shape {
+                return Err(error(&format!("`{}` has no shape", schema.name)));
+            }
+            schemas.push(schema);
+        }
+        let outputs = tensors(message(graph, 12)?, "outputs")?;
+        let without = outputs.iter().filter(|output| !output.has_shape);
+        let shapeless = without.map(|output| output.schema.name.clone()).collect();
+        let outputs = outputs.into_iter().map(|output| output.schema).collect();
+        Ok(Self { inputs: schemas, outputs, shapeless })
     }
 }
 
@@ -160,8 +183,14 @@ fn is_text(tensor: &[u8]) -> Result<bool, OnnxError> {
     Ok(is_text_type(varint_field(tensor, 2)?))
 }
 
+/// A tensor, whose shape is empty where the file has none.
+struct Known {
+    schema: TensorSchema,
+    has_shape: bool,
+}
+
 /// `ValueInfoProto`.
-fn tensor(info: &[u8]) -> Result<TensorSchema, OnnxError> {
+fn tensor(info: &[u8]) -> Result<Known, OnnxError> {
     let name = message(info, 1)?.pop().unwrap_or_default();
     let name = std::str::from_utf8(name).map_err(|_| error("a tensor's name is not text"))?;
     let kind = message(info, 2)?.pop().unwrap_or_default();
@@ -179,8 +208,8 @@ fn tensor(info: &[u8]) -> Result<TensorSchema, OnnxError> {
             return Err(error(&format!("`{name}` has ONNX element type {other}, which wasi:nn cannot name")));
         }
     };
-    let shape = message(kind, 2)?.pop().ok_or_else(|| error(&format!("`{name}` has no shape")))?;
-    let dimensions = message(shape, 1)?;
+    let shape = message(kind, 2)?.pop();
+    let dimensions = message(shape.unwrap_or_default(), 1)?;
     if dimensions.len() > MOST_DIMENSIONS {
         return Err(error(&format!("`{name}` has more than {MOST_DIMENSIONS} dimensions")));
     }
@@ -189,12 +218,17 @@ fn tensor(info: &[u8]) -> Result<TensorSchema, OnnxError> {
         let value = varint_field(dimension, 1)?;
         Ok(value.and_then(|value| u32::try_from(value).ok()).filter(|&value| value > 0))
     };
+    let has_shape = shape.is_some();
     let shape = dimensions.into_iter().map(dimension).collect::<Result<_, _>>()?;
-    Ok(TensorSchema { name: name.to_owned(), dtype, shape })
+    Ok(Known { schema: TensorSchema { name: name.to_owned(), dtype, shape }, has_shape })
 }
 
 fn error(text: &str) -> OnnxError {
-    OnnxError(text.to_owned())
+    OnnxError::Unfit(text.to_owned())
+}
+
+fn not_a_model(text: &str) -> OnnxError {
+    OnnxError::NotAModel(text.to_owned())
 }
 
 /// A field of a message: its value, as far as we look at it.
@@ -237,7 +271,7 @@ fn fields<'a>(mut bytes: &'a [u8], mut each: impl FnMut(u64, Field<'a>)) -> Resu
                 Field::Bytes(take(&mut bytes, length)?)
             }
             5 => take(&mut bytes, 4).map(|_| Field::Skipped)?,
-            _ => return Err(error("it is not a protobuf message")),
+            _ => return Err(not_a_model("it is not a protobuf message")),
         };
         each(tag >> 3, value);
     }
@@ -245,8 +279,8 @@ fn fields<'a>(mut bytes: &'a [u8], mut each: impl FnMut(u64, Field<'a>)) -> Resu
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], OnnxError> {
-    let length = usize::try_from(length).map_err(|_| error("it ends within a field"))?;
-    let (head, tail) = bytes.split_at_checked(length).ok_or_else(|| error("it ends within a field"))?;
+    let length = usize::try_from(length).map_err(|_| not_a_model("it ends within a field"))?;
+    let (head, tail) = bytes.split_at_checked(length).ok_or_else(|| not_a_model("it ends within a field"))?;
     *bytes = tail;
     Ok(head)
 }
@@ -254,14 +288,14 @@ fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], OnnxError> {
 fn varint(bytes: &mut &[u8]) -> Result<u64, OnnxError> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, tail) = bytes.split_first().ok_or_else(|| error("it ends within a number"))?;
+        let (&byte, tail) = bytes.split_first().ok_or_else(|| not_a_model("it ends within a number"))?;
         *bytes = tail;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Ok(value);
         }
     }
-    Err(error("a number has more than ten bytes"))
+    Err(not_a_model("a number has more than ten bytes"))
 }
 
 #[cfg(test)]

@@ -171,3 +171,104 @@ fn texts_are_found_wherever_a_model_may_make_or_hold_them() {
     }
     assert!(graph(&deep).is_some_and(|found| found.contains("too deeply")));
 }
+
+#[test]
+fn an_output_without_a_shape_is_told_and_an_input_without_one_is_refused() {
+    let open = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &number(1, 1)))].concat();
+    let whole = value_info("x", 1, &[number(1, 2)]);
+    let graph =
+        |input: &[u8]| field(7, &[field(11, input), field(12, &open("y")), field(12, &whole)].concat());
+    let tensors = ModelTensors::read(&graph(&whole)).unwrap();
+    assert_eq!(tensors.shapeless, ["y"]);
+    assert_eq!(tensors.outputs.len(), 2);
+    let refused = ModelTensors::read(&graph(&open("x"))).unwrap_err();
+    assert!(refused.to_string().contains("`x` has no shape"), "{refused}");
+}
+
+#[test]
+fn what_is_no_model_is_told_from_a_model_that_is_not_taken() {
+    for bytes in [&b"no model at all"[..], b"", b"\x93NUMPY\x01\x00", &model()[..40]] {
+        let refused = ModelTensors::read(bytes).unwrap_err();
+        assert!(matches!(refused, OnnxError::NotAModel(_)), "{refused}");
+        assert!(refused.to_string().starts_with("this is not an ONNX model: "), "{refused}");
+    }
+    assert!(matches!(with_tensors(&[]), Err(OnnxError::Unfit(_))));
+}
+
+#[test]
+fn operators_are_found_in_graphs_within_graphs_and_outputs_are_added() {
+    let ratio = [field(1, b"sampling_ratio"), number(3, 2)].concat();
+    let mode = [field(1, b"mode"), field(4, b"avg")].concat();
+    let node = [
+        field(1, b"x"),
+        field(1, b"rois"),
+        field(2, b"y"),
+        field(4, b"RoiAlign"),
+        field(5, &ratio),
+        field(5, &mode),
+    ]
+    .concat();
+    let body = field(5, &[field(1, b"body"), field(6, &field(1, &node))].concat());
+    let nodes = [field(1, &node), field(1, &[field(4, b"Loop"), body].concat())].concat();
+    let file = field(7, &[nodes, field(12, &value_info("y", 1, &[]))].concat());
+    let found = operators(&file, &["RoiAlign", "Unique"]).unwrap();
+    assert_eq!(found.iter().map(|it| it.is_nested).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        (&found[0].inputs[..], &found[0].outputs[..]),
+        (&["x".to_owned(), "rois".to_owned()][..], &["y".to_owned()][..])
+    );
+    assert_eq!((found[0].number("sampling_ratio"), found[0].text("mode")), (Some(2), Some("avg")));
+    assert_eq!(operators(&file, &["Loop"]).unwrap().len(), 1);
+    let more = with_outputs(&file, ["a", &"b".repeat(300)]);
+    let outputs: Vec<&[u8]> =
+        message(&more, 7).unwrap().into_iter().flat_map(|graph| message(graph, 12).unwrap()).collect();
+    assert_eq!(outputs.len(), 3);
+    assert_eq!(message(outputs[2], 1).unwrap(), ["b".repeat(300).as_bytes()]);
+}
+
+#[test]
+fn texts_in_the_attributes_of_a_function_and_in_lists_of_sparse_tensors_are_found() {
+    let tensor = field(1, &number(2, 8));
+    // Tags of two bytes: fields 25 (functions) and 23 (sparse tensors).
+    let function = |attribute: &[u8]| {
+        let body = field(11, attribute);
+        [vec![0xca, 0x01, u8::try_from(body.len()).unwrap()], body].concat()
+    };
+    assert_eq!(texts(&function(&field(1, b"alpha"))), Ok(None));
+    assert_eq!(texts(&function(&field(1, b"labels_strings"))).unwrap().as_deref(), Some("a function"));
+    let sparse = [vec![0xba, 0x01, u8::try_from(tensor.len()).unwrap()], tensor].concat();
+    let node = field(1, &[field(4, b"X"), field(5, &[field(1, b"all"), sparse].concat())].concat());
+    assert!(texts(&field(7, &node)).unwrap().is_some_and(|found| found.contains("`X`")));
+}
+
+#[test]
+fn graphs_are_followed_to_the_depth_that_is_allowed() {
+    let nested = |levels: usize| {
+        let mut graph = field(1, &field(4, b"Identity"));
+        for _ in 1..levels {
+            graph = field(1, &[field(4, b"If"), field(5, &field(6, &graph))].concat());
+        }
+        texts(&field(7, &graph)).unwrap()
+    };
+    assert_eq!(nested(DEEPEST), None);
+    assert!(nested(DEEPEST + 1).is_some_and(|found| found.contains("too deeply")));
+}
+
+#[test]
+fn fields_of_fixed_width_are_skipped_and_groups_are_no_message() {
+    let fixed = [vec![2 << 3 | 1], vec![0xff; 8], vec![3 << 3 | 5], vec![0xff; 4]].concat();
+    assert_eq!(ModelTensors::read(&[fixed, model()].concat()), ModelTensors::read(&model()));
+    for kind in [3, 4, 6, 7] {
+        assert!(ModelTensors::read(&[vec![2 << 3 | kind], model()].concat()).is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn what_is_no_tensor_or_has_no_shape_is_refused_by_name() {
+    let sequence = [field(1, b"list"), field(2, &field(4, &[]))].concat();
+    let shapeless = [field(1, b"open"), field(2, &field(1, &number(1, 1)))].concat();
+    for (input, words) in [(sequence, "`list` is not a tensor"), (shapeless, "`open` has no shape")] {
+        let refused = with_tensors(&[input]).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}

@@ -149,6 +149,22 @@ fn what_a_component_within_a_component_imports_is_no_import_of_the_outer_one() {
 }
 
 #[test]
+fn what_the_outer_component_wants_behind_an_inner_one_is_listed_too() {
+    let length = u8::try_from(COMPONENT.len()).unwrap();
+    let (head, own) = COMPONENT.split_at(8);
+    let name = "martello:test/b@0.1.0";
+    // The imported instance, handed on under another name.
+    let export = [&[1, 0, 21], name.as_bytes(), &[5, 0, 0]].concat();
+    let export = [&[11, u8::try_from(export.len()).unwrap()], export.as_slice()].concat();
+    let outer = [head, &[4, length], COMPONENT, own, &export].concat();
+    let found = crate::Interfaces::of(&outer).unwrap();
+    assert_eq!(
+        (found.imports, found.exports),
+        (vec!["martello:test/a@0.1.0".to_owned()], vec![name.to_owned()])
+    );
+}
+
+#[test]
 fn a_folder_with_links_pipes_or_devices_in_it_is_refused_at_once() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let place = tempfile::tempdir().unwrap();

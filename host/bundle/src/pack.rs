@@ -328,3 +328,7 @@ impl LayoutWriter {
 fn json_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, DraftError> {
     serde_json::to_vec(value).map_err(|error| DraftError::Source(error.to_string()))
 }
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;

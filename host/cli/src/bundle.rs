@@ -11,14 +11,15 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use martello_bundle::manifest::Manifest;
 use martello_bundle::{
-    BundleError, Draft, MemorySource, Packed, open_path, source_at, write_archive, write_folder,
+    BundleError, Draft, DraftError, MemorySource, Packed, open_path, source_at, write_archive, write_folder,
 };
 use martello_trust::{Timestamp, TrustRoot};
 use martello_vocab::ByteCount;
 use serde_json::{Value, json};
 
 use crate::keys::{KnownPassphrase, file};
-use crate::output::{Advice, exit};
+use crate::mistaken::{self, Wanted};
+use crate::output::{Advice, counted, exit, program, shell_word};
 use crate::read::{self, LARGEST_BLOB};
 
 /// Packs, signs, verifies and inspects bundles.
@@ -98,6 +99,21 @@ fn pack(source: &Path, path: &Path, out: &crate::Output) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// From a source to a run over `input`, with a key for development, as a person may paste it into a shell.
+pub(crate) fn commands_to_run(source: &Path, bundle: &Path, input: &str) -> Vec<String> {
+    let [source, bundle] = [source, bundle].map(shell_word);
+    let martello = program();
+    vec![
+        format!("{martello} bundle pack {source} --out {bundle}"),
+        format!("{martello} keys generate --out key.pem"),
+        format!(
+            "{martello} keys trust --root-key key.pem --release-key key.pem --threshold 1 --out trust.json"
+        ),
+        format!("{martello} bundle sign {bundle} --key key.pem"),
+        format!("{martello} run {bundle} --trust trust.json --input {input} --output out"),
+    ]
+}
+
 /// Reads a source and the files that it names.
 pub(crate) fn draft(source: &Path) -> anyhow::Result<Draft> {
     draft_with(source, |_| Ok(()))
@@ -109,18 +125,40 @@ pub(crate) fn draft_with(
     change: impl FnOnce(&mut Value) -> anyhow::Result<()>,
 ) -> anyhow::Result<Draft> {
     let folder = source.parent().unwrap_or(Path::new("."));
-    let mut document = read_source(source).with_context(|| unpackable(source))?;
+    let mut document = read_source(source)
+        .with_context(|| mistaken::advice(source, Wanted::Source).unwrap_or_else(|| unpackable(source)))?;
     change(&mut document)?;
     // The same files give the same bytes: the time is that of the newest file, unless something else is said.
-    let newest = Cell::new(modified(source)?);
+    let newest = Cell::new(modified(source).with_context(|| format!("reading `{}`", source.display()))?);
     let read = |name: &str| {
         let file = folder.join(name);
-        newest.set(newest.get().max(modified(&file).map_err(std::io::Error::other)?));
+        newest.set(newest.get().max(modified(&file)?));
         Ok(read::read(&file, LARGEST_BLOB)?.into())
     };
     let epoch = source_date_epoch()?;
-    Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read)
-        .with_context(|| unpackable(source))
+    Draft::resolve(document, || epoch.unwrap_or_else(|| newest.get()), read).map_err(|error| {
+        let advice = unbuilt(source, &error).unwrap_or_else(|| unpackable(source));
+        anyhow::Error::from(error).context(advice)
+    })
+}
+
+/// Where a file that a build makes is not there: which build that is.
+fn unbuilt(source: &Path, error: &DraftError) -> Option<Advice> {
+    let DraftError::File { file, source: cause } = error else { return None };
+    if cause.kind() != std::io::ErrorKind::NotFound {
+        return None;
+    }
+    let next = if file.contains("/wasm32-wasip2/") || file.starts_with("wasm32-wasip2/") {
+        let folder = source.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = shell_word(folder);
+        format!("build it: `cargo build --target wasm32-wasip2 --profile component`, in the folder {folder}")
+    } else if file.contains("target/components/") {
+        "build what ships: `cargo xtask components`, in the checkout of Martello that the path leads to"
+            .to_owned()
+    } else {
+        format!("put the file there, or mend its path, which is relative to `{}`", source.display())
+    };
+    Some(Advice { happened: format!("packing `{}`", source.display()), next })
 }
 
 fn unpackable(source: &Path) -> Advice {
@@ -139,10 +177,8 @@ fn read_source(path: &Path) -> anyhow::Result<Value> {
     }
 }
 
-fn modified(path: &Path) -> anyhow::Result<Timestamp> {
-    let context = || format!("reading `{}`", path.display());
-    let time = std::fs::metadata(path).and_then(|it| it.modified()).with_context(context)?;
-    Timestamp::try_from(time).with_context(context)
+fn modified(path: &Path) -> std::io::Result<Timestamp> {
+    Timestamp::try_from(std::fs::metadata(path)?.modified()?).map_err(std::io::Error::other)
 }
 
 /// `SOURCE_DATE_EPOCH` (reproducible-builds.org), where it is set.
@@ -169,7 +205,10 @@ fn sign(
     write(&packed, path)?;
     let signers: Vec<_> = packed.envelope().claimed_signers().collect();
     let digest = packed.envelope().statement_digest();
-    let text = || format!("{} carries {} signatures ({digest})", path.display(), signers.len());
+    let text = || {
+        let signatures = counted(signers.len() as u64, "signature");
+        format!("{} carries {signatures} ({digest})", path.display())
+    };
     out.result(text, &json!({ "bundle": path, "digest": digest, "signers": signers }))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -228,6 +267,14 @@ pub(crate) fn refused(path: &Path, error: BundleError, out: &crate::Output) -> a
         let next = "check the path and that the file can be read".to_owned();
         return Err(anyhow::Error::from(error)
             .context(Advice { happened: format!("reading `{}`", path.display()), next }));
+    }
+    // A trust root that does not hold comes with its own path, and what is an archive was meant as a bundle.
+    let mistaken = mistaken::advice(path, Wanted::Bundle).and_then(|advice| match error {
+        BundleError::Trust(_) => mistaken::advice(path, Wanted::TrustRoot),
+        _ => Some(advice),
+    });
+    if let Some(Advice { happened, next }) = mistaken {
+        return Ok(out.failure(exit::VERIFICATION_FAILED, &happened, &next));
     }
     let next = match &error {
         BundleError::Trust(martello_trust::TrustError::BelowThreshold { .. }) => {

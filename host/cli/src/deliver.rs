@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use martello_engine::{Outgoing, Purpose};
+use martello_engine::{Deliveries, Outgoing, Purpose};
 use martello_ingest::dicom::{AeTitle, DicomAddress, DicomPeer, Encryption, SendingPatience};
 use martello_ingest::{Queue, QueueError, QueueLimits, Retry, Sender, TlsClient, TlsError, TlsIdentity};
 use martello_vocab::ByteCount;
 
-use crate::output::{Advice, Output};
+use crate::output::{Advice, Output, counted};
 
 /// The folder under the state folder in which objects wait to be delivered, one folder a destination.
 const OUTGOING: &str = "outgoing";
@@ -94,7 +94,8 @@ impl SendArgs {
             let queue = open_queue(&root.join(folder), limits)?;
             if self.resend {
                 let taken = queue.take_up_again().context("taking up what was set aside")?;
-                output.note(&format!("{taken} objects that were set aside for {address} are tried again"));
+                let objects = counted(taken, "object");
+                output.note(&format!("tried again for {address}: {objects} set aside earlier"));
             }
             let peer = DicomPeer {
                 address: address.clone(),
@@ -183,6 +184,23 @@ fn left_over(root: &Path, wanted: &BTreeSet<String>) -> Vec<PathBuf> {
     others.map(|folder| folder.path()).filter(holds_objects).collect()
 }
 
+/// What came of a destination, in a sentence.
+pub(crate) fn sentence(deliveries: &Deliveries) -> String {
+    let Deliveries { purpose, to, delivered, waiting, kept } = deliveries;
+    let what = match purpose {
+        Purpose::Send => "sent to",
+        Purpose::Bypass => "forwarded to",
+    };
+    let mut text = format!("{} {what} {to}", counted(*delivered, "object"));
+    if *waiting > 0 {
+        text.push_str(&format!("; {waiting} to go, with which the next run goes on"));
+    }
+    if *kept > 0 {
+        text.push_str(&format!("; {kept} not taken and kept (--resend tries again)"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +211,18 @@ mod tests {
         assert_eq!(name("PACS@10.0.0.5:104"), "send-PACS@10.0.0.5:104");
         assert_eq!(name("A/.. B@tls://[::1]:104"), "send-A%2F..%20B@tls:%2F%2F%5B::1%5D:104");
         assert_ne!(name("A%20B@h:1"), name("A B@h:1"));
+    }
+
+    #[test]
+    fn what_came_of_a_destination_is_counted_in_objects() {
+        let with = |delivered, waiting, kept| {
+            Deliveries { purpose: Purpose::Send, to: "PACS@h:104".to_owned(), delivered, waiting, kept }
+                .sentence()
+        };
+        assert_eq!(with(1, 0, 0), "1 object sent to PACS@h:104");
+        assert_eq!(
+            with(0, 2, 1),
+            "0 objects sent to PACS@h:104; 2 to go, with which the next run goes on; 1 not taken and kept (--resend tries again)"
+        );
     }
 }

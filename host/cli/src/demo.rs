@@ -125,11 +125,10 @@ fn play(args: &DemoArgs, output: &Output) -> Result<ExitCode, Ended> {
     output.note(&format!("4. run: every file of {} through the pipeline", args.samples.display()));
     let lines = runtime.block_on(stage.run(active, &args.samples))?;
 
+    output.note("5. tampered bundle: the same with one byte of a component changed");
     let tampered_refused = stage.tampered(&signed)?;
-    output.note(&format!("5. tampered bundle: {}", if tampered_refused { "refused" } else { "NOT REFUSED" }));
+    output.note("6. runaway component: one that never ends, over one file, with 200 ms to compute");
     let runaway_stopped = runtime.block_on(stage.runaway(&device, &args.runaway, &args.samples))?;
-    output
-        .note(&format!("6. runaway component: {}", if runaway_stopped { "stopped" } else { "NOT STOPPED" }));
 
     let before = device.activate(&stage.before(&args.source)?)?;
     let picture = args.output.join("demo.png");
@@ -245,9 +244,10 @@ impl Stage {
         let path = self.root.join("tampered.tar");
         fs::write(&path, bytes)?;
         let refused = open_path(&path, &signed.root).and_then(|bundle| bundle.verify_blobs());
-        if let Err(error) = &refused {
-            self.output.note(&format!("   {}", chain(error)));
-        }
+        self.output.note(&match &refused {
+            Err(error) => format!("   refused: {}", chain(error)),
+            Ok(()) => "   NOT REFUSED".to_owned(),
+        });
         Ok(refused.is_err())
     }
 
@@ -266,8 +266,10 @@ impl Stage {
         let sample = read(&sample, LARGEST_FILE).context("reading a sample")?;
         let pass = active.pass(Payload::memory("application/dicom", sample), "demo").await;
         let code = pass.refusal.map(|refusal| refusal.code.to_string()).unwrap_or_default();
-        self.output.note(&format!("   after {} ms with code {code}", begun.elapsed().as_millis()));
-        Ok(code == code::GUEST_COMPUTE || code == code::GUEST_DEADLINE)
+        let stopped = code == code::GUEST_COMPUTE || code == code::GUEST_DEADLINE;
+        let outcome = if stopped { "stopped" } else { "NOT STOPPED" };
+        self.output.note(&format!("   {outcome} after {} ms, code `{code}`", begun.elapsed().as_millis()));
+        Ok(stopped)
     }
 
     /// A pipeline that renders originals, for the left half of the picture. It is granted what no shipped bundle is.

@@ -55,7 +55,7 @@ pub(crate) fn run(args: ExecArgs, out: &Output) -> anyhow::Result<ExitCode> {
             return Ok(out.failure(
                 REFUSED,
                 &error.to_string(),
-                "`martello serve` runs wasi:http components",
+                "`martello serve` runs wasi:http components; a stage runs in a bundle (`martello bundle pack`, `martello run`)",
             ));
         }
         Err(error) => return Err(error).context("loading the component"),

@@ -9,10 +9,14 @@ use martello_engine::explain::{ALL, Explanation};
 use crate::output::{Output, exit};
 use shipped::SHIPPED;
 
+/// How wide the table is where there is no terminal to ask.
+const WIDTH: u16 = 120;
+
 /// Arguments of `martello explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// The code, for example `guest-deadline`. Without one, all codes are listed.
+    /// The code, for example `guest-deadline`, or the words with which several begin, for example `burned-in-risk`. Without
+    /// one, all codes are listed.
     code: Option<String>,
 }
 
@@ -27,6 +31,10 @@ pub(crate) fn run(args: &ExplainArgs, output: &Output) -> anyhow::Result<ExitCod
             let mut table = comfy_table::Table::new();
             table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
             table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+            if table.width().is_none() {
+                // No terminal: a pager or a file.
+                table.set_width(WIDTH);
+            }
             table.set_header(["code", "given by", "what it means", "what to do"]);
             for explanation in known() {
                 table.add_row([explanation.code, explanation.by, explanation.meaning, explanation.next]);
@@ -36,16 +44,33 @@ pub(crate) fn run(args: &ExplainArgs, output: &Output) -> anyhow::Result<ExitCod
         output.result(table, &known().collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(found) = known().find(|explanation| explanation.code == wanted) else {
+    // What stands behind a dot is a peer's word, as in `refused-by-peer.C000`.
+    let word = wanted.split('.').next().unwrap_or_default();
+    let Some(found) = known().find(|explanation| explanation.code == word) else {
+        let family: Vec<&Explanation> = family(word).collect();
+        if !family.is_empty() {
+            let text = || family.iter().map(|it| sentence(it)).collect::<Vec<_>>().join("\n");
+            output.result(text, &family)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         return Ok(output.failure(
             exit::USAGE,
             &format!("there is no reason code `{wanted}`"),
             "martello explain, which lists all codes, or the README of the component that gave it",
         ));
     };
-    let text = || format!("{}: {}\n  try: {}", found.code, found.meaning, found.next);
-    output.result(text, found)?;
+    output.result(|| sentence(found), found)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The codes that begin with these words, as those of one kind of refusal do.
+fn family(words: &str) -> impl Iterator<Item = &'static Explanation> {
+    let prefix = format!("{words}-");
+    known().filter(move |explanation| words.len() > 3 && explanation.code.starts_with(&prefix))
+}
+
+fn sentence(explanation: &Explanation) -> String {
+    format!("{}: {}\n  try: {}", explanation.code, explanation.meaning, explanation.next)
 }
 
 #[cfg(test)]
@@ -103,6 +128,18 @@ mod tests {
         }
         let given: BTreeSet<&str> = given.iter().map(String::as_str).collect();
         assert_eq!(given, known_to_host);
+    }
+
+    #[test]
+    fn each_rule_by_which_pixels_are_a_risk_has_a_code_of_its_own_that_names_its_attribute() {
+        let rules: Vec<&Explanation> = family("burned-in-risk").collect();
+        assert_eq!(rules.len(), 9);
+        for rule in rules {
+            let names_one = rule.meaning.contains("(0") || rule.meaning.contains("60xx");
+            assert!(names_one, "{}: {}", rule.code, rule.meaning);
+        }
+        assert_eq!(family("burned").count(), 10, "with what the verifier says");
+        assert_eq!(family("").count(), 0);
     }
 
     #[test]

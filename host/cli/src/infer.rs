@@ -20,7 +20,7 @@ use martello_vocab::{ByteCount, Digest};
 use serde::Serialize;
 
 use crate::Output;
-use crate::output::exit;
+use crate::output::{counted, exit, known_step};
 use crate::read::{Unreadable, read};
 use crate::refusal;
 use crate::run::DeviceArgs;
@@ -138,18 +138,19 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
             Ok(tensor) => inputs.push((name.clone(), tensor)),
             Err(error) => {
                 let happened = format!("input `{name}`: {error:#}");
-                return Ok(out.failure(exit::USAGE, &happened, "save the tensor with numpy.save"));
+                let saved = "a tensor is saved with numpy.save(\"FILE.npy\", array)";
+                let next =
+                    known_step(&error).map_or_else(|| saved.to_owned(), |step| format!("{step}; {saved}"));
+                return Ok(out.failure(exit::USAGE, &happened, &next));
             }
         }
     }
-    let model = match describe(&args, &bytes, &inputs) {
-        Ok(model) => model,
-        Err(Refused { code, happened }) => {
-            return Ok(out.failure(code, &happened, "compare the inputs with the model"));
-        }
+    let (model, shapeless) = match describe(&args, &bytes, &inputs) {
+        Ok(described) => described,
+        Err(Refused { code, happened, next }) => return Ok(out.failure(code, &happened, next)),
     };
     let digest = model.digest;
-    match sandbox::run(config, model, bytes, &inputs, args.repeat, args.wall) {
+    match sandbox::run(config, model, &shapeless, bytes, &inputs, args.repeat, args.wall) {
         Ok(answer) => {
             let summary = write(&answer, folder, path, digest)?;
             out.result(|| sentence(&summary), &summary)?;
@@ -162,12 +163,22 @@ pub(crate) fn run(args: InferArgs, out: &Output) -> anyhow::Result<ExitCode> {
 struct Refused {
     code: u8,
     happened: String,
+    next: &'static str,
 }
 
-/// The manifest entry of the model. The inputs fix the dimensions that the model leaves open.
-fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Result<Model, Refused> {
-    let refused = |code, happened: String| Refused { code, happened };
-    let mut tensors = ModelTensors::read(bytes).map_err(|error| refused(NOT_LOADED, error.to_string()))?;
+/// The manifest entry of the model, and its outputs of which the file says no shape. The inputs fix the dimensions that the model leaves open.
+fn describe(
+    args: &InferArgs,
+    bytes: &Bytes,
+    inputs: &[(String, Tensor)],
+) -> Result<(Model, Vec<String>), Refused> {
+    let refused =
+        |code, happened: String| Refused { code, happened, next: "compare the inputs with the model" };
+    let mut tensors = ModelTensors::read(bytes).map_err(|error| Refused {
+        code: NOT_LOADED,
+        happened: format!("model `{}`: {error}", args.model.as_deref().unwrap_or(Path::new("")).display()),
+        next: refusal::onnx(&error),
+    })?;
     for schema in &mut tensors.inputs {
         let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == schema.name) else {
             return Err(refused(exit::USAGE, format!("input `{}` of the model is not given", schema.name)));
@@ -201,7 +212,7 @@ fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Res
         BackendArg::Onnxruntime => Backend::Onnxruntime,
     };
     let strictness = if args.prefer_device { Strictness::Prefer } else { Strictness::Require };
-    Ok(Model {
+    let model = Model {
         name: "model".parse().map_err(|_| refused(exit::FAILURE, "the model has no name".to_owned()))?,
         digest: Digest::of(bytes),
         size: ByteCount(bytes.len() as u64),
@@ -216,7 +227,8 @@ fn describe(args: &InferArgs, bytes: &Bytes, inputs: &[(String, Tensor)]) -> Res
         memory_bytes: None,
         licence: None,
         golden: Vec::new(),
-    })
+    };
+    Ok((model, tensors.shapeless))
 }
 
 fn write(answer: &Answer, folder: &Path, model: &Path, digest: Digest) -> anyhow::Result<Summary> {
@@ -263,19 +275,19 @@ fn file_name(name: &str, taken: &mut BTreeSet<String>) -> String {
 fn sentence(summary: &Summary) -> String {
     let execution = &summary.execution;
     let mut text = format!(
-        "ran on {} {} ({}), {}, {}, {} thread(s)\n",
+        "ran on {} {} ({}), {}, {}, {}\n",
         execution.backend,
         execution.version,
         execution.providers.join(", "),
         execution.device,
         execution.precision,
-        execution.threads
+        counted(execution.threads as u64, "thread")
     );
     if let Some(instead) = &execution.instead {
         text.push_str(&format!("not on what was wanted first: {instead}\n"));
     }
     let Summary { runs, median_ms, least_ms, .. } = summary;
-    text.push_str(&format!("{runs} run(s): median {median_ms:.3} ms, least {least_ms:.3} ms\n"));
+    text.push_str(&format!("{}: median {median_ms:.3} ms, least {least_ms:.3} ms\n", counted(*runs, "run")));
     for OutputLine { name, dtype, shape, file } in &summary.outputs {
         // A name that holds the end of a line must not make another one.
         let name = printable(name, Layout::Line);
@@ -298,6 +310,7 @@ fn fail(model: &Path, failure: Failure, out: &Output) -> anyhow::Result<ExitCode
             (REFUSED, refusal::BOUND_MODEL)
         }
         Failure::Model(ModelError::Check { .. }) => (exit::FAILURE, refusal::TRY_OUT),
+        Failure::Model(ModelError::Malformed { .. }) => (NOT_LOADED, refusal::NOT_ONNX),
         Failure::Model(ModelError::UnsupportedOperator { .. }) => {
             (NOT_LOADED, "another --backend; `martello infer --capabilities` tells what each one has")
         }

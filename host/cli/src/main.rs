@@ -10,6 +10,7 @@ mod exec;
 mod explain;
 mod infer;
 mod keys;
+mod mistaken;
 mod new;
 mod output;
 mod places;
@@ -38,9 +39,10 @@ struct Cli {
     /// Leave out progress and remarks.
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// Which log lines are written to standard error, for example `info` or `warn,martello_runtime=debug`.
-    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "MARTELLO_LOG", value_parser = log_filter)]
-    log: LogFilter,
+    /// Which log lines are written to standard error, for example `info` or `warn,martello_runtime=debug`. Default: `warn`;
+    /// for `demo`, which shows things that are warned of, `error`.
+    #[arg(long, global = true, value_name = "FILTER", env = "MARTELLO_LOG", value_parser = log_filter)]
+    log: Option<LogFilter>,
     /// The form of log lines.
     #[arg(long, global = true, value_enum, default_value = "text", env = "MARTELLO_LOG_FORMAT")]
     log_format: LogForm,
@@ -81,6 +83,18 @@ enum Command {
     Explain(explain::ExplainArgs),
 }
 
+impl Cli {
+    /// What is asked for, else what fits the command: a step of the demo says itself what was refused or stopped in it, and the
+    /// same once more as a warning, between two steps, looks like a failure.
+    fn log_filter(&self) -> anyhow::Result<LogFilter> {
+        match (&self.log, &self.command) {
+            (Some(filter), _) => Ok(filter.clone()),
+            (None, Command::Demo(_)) => log_filter("error"),
+            (None, _) => Ok(LogFilter::default()),
+        }
+    }
+}
+
 /// Read where the command line is, so that a wrong filter ends as every other wrong argument does.
 fn log_filter(text: &str) -> anyhow::Result<LogFilter> {
     Ok(text.parse()?)
@@ -94,16 +108,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     survive_file_limit();
     let output = Output { format: cli.format, quiet: cli.quiet };
-    let telemetry = martello_telemetry::start(&TelemetryConfig {
-        log_format: match cli.log_format {
+    let telemetry = cli.log_filter().and_then(|log_filter| {
+        let log_format = match cli.log_format {
             LogForm::Text => LogFormat::Text,
             LogForm::Json => LogFormat::Json,
-        },
-        log_filter: cli.log,
-        trace_file: cli.trace_file,
+        };
+        let trace_file = cli.trace_file.clone();
+        Ok(martello_telemetry::start(&TelemetryConfig { log_format, log_filter, trace_file })?)
     });
     let result = match telemetry {
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
         // The guard lives until the command has ended, so that the trace file is whole.
         Ok(_telemetry) => match cli.command {
             Command::Run(args) => run::run(&args, &output),
@@ -131,4 +145,22 @@ fn survive_file_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     // Where it cannot be registered, all is as it would be without it.
     let _ = runtime.and_then(|runtime| runtime.block_on(async { signal(exceeded).map(drop) }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_warns_of_nothing_unless_it_is_asked_to() {
+        let filter = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["martello"], arguments].concat()).unwrap();
+            format!("{:?}", cli.log_filter().unwrap())
+        };
+        let of = |text: &str| format!("{:?}", log_filter(text).unwrap());
+        assert_eq!(filter(&["demo"]), of("error"));
+        assert_eq!(filter(&["demo", "--log", "warn"]), of("warn"));
+        assert_eq!(filter(&["explain"]), of(""));
+        assert_ne!(of("error"), of(""));
+    }
 }

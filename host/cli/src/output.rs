@@ -4,6 +4,7 @@
 //! a terminal obeys what stands in them (`names_that_steer_a_terminal_are_shown_as_escapes`).
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use martello_telemetry::{Layout, printable};
@@ -44,7 +45,8 @@ pub(crate) mod exit {
 }
 
 impl Output {
-    /// Writes the result: `text` for people, `value` for programs.
+    /// Writes the result: `text` for people, `value` for programs. A reader that has seen enough (`| head`) and is gone is
+    /// nobody to tell, and changes nothing about how the command ends.
     ///
     /// # Errors
     /// When standard output cannot be written.
@@ -53,23 +55,18 @@ impl Output {
         text: impl FnOnce() -> String,
         value: &T,
     ) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        match self.format {
-            Format::Text => {
-                let text = text();
-                let text = printable(&text, Layout::Lines);
-                out.write_all(text.as_bytes())?;
-                if !text.ends_with('\n') && !text.is_empty() {
-                    out.write_all(b"\n")?;
-                }
-            }
-            Format::Json => {
-                serde_json::to_writer(&mut out, value)?;
-                out.write_all(b"\n")?;
-            }
+        let mut bytes = match self.format {
+            Format::Text => printable(&text(), Layout::Lines).into_owned().into_bytes(),
+            Format::Json => serde_json::to_vec(value)?,
+        };
+        if !bytes.is_empty() && !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
         }
-        out.flush()?;
-        Ok(())
+        let mut out = std::io::stdout().lock();
+        match out.write_all(&bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// A line about what is going on, for people: on standard error, and not when quiet.
@@ -91,14 +88,44 @@ impl Output {
 
 /// What to do about an error: what the command advises, or what fits the cause.
 pub(crate) fn next_step(error: &anyhow::Error) -> String {
+    known_step(error).unwrap_or_else(|| "run the command with `--log debug` to see more".to_owned())
+}
+
+/// As [`next_step`], where there is more to do than to look closer.
+pub(crate) fn known_step(error: &anyhow::Error) -> Option<String> {
     if let Some(advice) = error.downcast_ref::<Advice>() {
-        return advice.next.clone();
+        return Some(advice.next.clone());
     }
     let known = error.chain().find_map(|cause| {
         let unreadable = cause.downcast_ref().and_then(Unreadable::next);
         unreadable.or_else(|| cause.downcast_ref().and_then(next_after))
     });
-    known.unwrap_or("run the command with `--log debug` to see more").to_owned()
+    known.map(ToOwned::to_owned)
+}
+
+/// A count with its noun: `1 object`, `2 objects`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// This program as it can be called from any folder: by its name where it was called by its name, else by its path.
+pub(crate) fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if called.components().count() < 2 {
+        return "martello".to_owned();
+    }
+    std::env::current_exe().map_or_else(|_| shell_word(&called), |path| shell_word(&path))
+}
+
+/// A path as a word of a command that a person can paste into a shell.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, '/' | '.' | '-' | '_' | '+' | '=' | ':');
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What to do about an error, for the last line that a person sees. Attach it with `anyhow::Context`.
@@ -123,6 +150,21 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
+
+    #[test]
+    fn a_noun_agrees_with_its_count() {
+        let counts = [0, 1, 2].map(|count| counted(count, "object"));
+        assert_eq!(counts, ["0 objects", "1 object", "2 objects"]);
+    }
+
+    #[test]
+    fn a_path_with_blanks_and_quotes_is_one_word_of_a_shell() {
+        for path in ["/plain/path-1.tar", "/with blank/it's", "", "/a;b$c", "/ü/ä"] {
+            let script = format!("printf %s {}", shell_word(Path::new(path)));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+        }
+    }
 
     #[test]
     fn the_next_step_fits_the_cause_and_the_commands_own_advice_comes_first() {

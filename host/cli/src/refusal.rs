@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use martello_bundle::onnx::OnnxError;
 use martello_engine::{ActivationError, DeviceError, PlanError, SiteKeyError};
 use martello_inference::{InferenceError, ModelError};
 use martello_runtime::{LoadError, NativeError, RuntimeError};
@@ -19,8 +20,18 @@ const MEND_BUNDLE: &str = "mend the bundle's source, pack it and sign it again";
 /// What to do about a model that a limit refused. `martello infer` says the same.
 pub(crate) const RAISE_MODEL_LIMIT: &str = "--model-memory or --model-time with more, if you trust whoever made the model; `martello explain model-limit`";
 pub(crate) const REPORT_MODEL: &str = "do not use the model; report it with the file if you trust whoever made it; `martello explain model-crashes-host`";
-pub(crate) const BOUND_MODEL: &str = "export it with fixed shapes and without texts, or run it on ONNX Runtime (--onnxruntime); `martello explain model-unbounded`";
+pub(crate) const BOUND_MODEL: &str = "export it with fixed shapes and without texts, or run it on the other backend (--onnxruntime, or without it); `martello explain model-unbounded`";
+pub(crate) const NOT_ONNX: &str =
+    "give an ONNX file (*.onnx); models of PyTorch, TensorFlow and scikit-learn are exported to ONNX first";
 pub(crate) const TRY_OUT: &str = "see how many processes and how much memory this user may have (`ulimit -u -v -d`), and run with --log debug";
+
+/// What to do about a file whose tensors cannot be read.
+pub(crate) const fn onnx(error: &OnnxError) -> &'static str {
+    match error {
+        OnnxError::NotAModel(_) => NOT_ONNX,
+        OnnxError::Unfit(_) => "export the model to ONNX with fixed ranks and tensor inputs",
+    }
+}
 
 /// Ends a command whose device did not start.
 pub(crate) fn not_started(error: DeviceError, out: &Output) -> ExitCode {

@@ -20,8 +20,8 @@ use martello_vocab::ByteCount;
 use serde::Serialize;
 
 use crate::bundle::refused;
-use crate::deliver::SendArgs;
-use crate::output::{Advice, Format, Output, exit, next_step};
+use crate::deliver::{self, SendArgs};
+use crate::output::{Advice, Format, Output, counted, exit, next_step};
 use crate::receive::{Door, ReceiveArgs, Receiver, Receiving};
 use crate::{places, refusal};
 
@@ -124,11 +124,14 @@ impl From<Ignored> for IgnoredObject {
     }
 }
 
-/// The summary object of `--format json`.
+/// The summary object of `--format json`. The text has the same numbers; the README says what each counts.
 #[derive(Debug, Serialize)]
 struct SummaryObject {
+    /// Complete inputs of the output folder, those of earlier runs included.
     done: u64,
+    /// As `done`.
     quarantined: u64,
+    /// How many of both were complete before this run.
     skipped: u64,
     restored: u64,
     missing: u64,
@@ -233,10 +236,11 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     };
     let (passed_by, deliveries) = run.close(receiving, delivering)?;
     for line in &deliveries {
-        output.note(&line.sentence());
+        output.note(&deliver::sentence(line));
     }
     if passed_by > 0 {
-        output.note(&format!("{passed_by} were forwarded and will not be worked on: the spool was full"));
+        let objects = counted(passed_by, "object");
+        output.note(&format!("forwarded, and not to be worked on because the spool was full: {objects}"));
     }
     Ok(code)
 }
@@ -407,13 +411,8 @@ impl Run<'_> {
 }
 
 fn sentence(summary: &Summary, object: &SummaryObject) -> String {
-    let mut text = format!(
-        "{} done, {} in quarantine, {} were complete before\nreport: {}",
-        summary.this_run.done,
-        summary.this_run.quarantined,
-        summary.skipped,
-        object.report.display()
-    );
+    let totals = totals(object.done, object.quarantined, object.skipped);
+    let mut text = format!("{totals}\nreport: {}", object.report.display());
     if summary.restored > 0 {
         text.push_str(&format!("\n{} had lost outputs, which were made again", summary.restored));
     }
@@ -433,34 +432,47 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
     if summary.ignored.total() > 0 {
         let Ignored { hidden, links, special, folders } = summary.ignored;
         text.push_str(&format!(
-            "\nleft alone in the input folder: {hidden} hidden, {links} links, {special} special files, {folders} folders that nest too deep or cannot be read (--log debug names them)"
+            "\nleft alone in the input folder: {hidden} hidden, {}, {}, {} too deep or unreadable (--log debug names them)",
+            counted(links, "link"),
+            counted(special, "special file"),
+            counted(folders, "folder")
         ));
     }
     if summary.waits > 0 {
         text.push_str(&format!(
-            "\nwaited {} times because a disk was full or failed (martello explain disk-full)",
-            summary.waits
+            "\nwaited {} because a disk was full or failed (martello explain disk-full)",
+            counted(summary.waits, "time")
         ));
     }
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
     }
     for deliveries in &object.deliveries {
-        text.push_str(&format!("\n{}", deliveries.sentence()));
+        text.push_str(&format!("\n{}", deliver::sentence(deliveries)));
     }
     if object.passed_by > 0 {
         text.push_str(&format!(
-            "\n{} were forwarded and not worked on, because the spool was full",
-            object.passed_by
+            "\nforwarded and not worked on, because the spool was full: {}",
+            counted(object.passed_by, "object")
         ));
     }
     if summary.left > 0 {
         text.push_str(&format!(
-            "\nstopped before all was done: {} files were not looked at or not completed; the next run goes on there",
-            summary.left
+            "\nstopped before all was done: not looked at or not completed are {}; the next run goes on there",
+            counted(summary.left, "file")
         ));
     }
     text
+}
+
+/// As the summary object has them.
+fn totals(done: u64, quarantined: u64, skipped: u64) -> String {
+    let before = match skipped {
+        0 => String::new(),
+        1 => "; 1 of them was complete before".to_owned(),
+        more => format!("; {more} of them were complete before"),
+    };
+    format!("{done} done, {quarantined} in quarantine{before}")
 }
 
 /// What to do about a run that ended on an error.
@@ -585,5 +597,21 @@ impl Observer for Progress {
 
     fn exported(&self, exports: &[Export<'_>]) -> Result<(), NotTaken> {
         self.exports.take(exports)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_has_the_totals_of_the_summary_object() {
+        for ([done, quarantined, skipped], text) in [
+            ([48, 38, 0], "48 done, 38 in quarantine"),
+            ([48, 38, 86], "48 done, 38 in quarantine; 86 of them were complete before"),
+            ([1, 0, 1], "1 done, 0 in quarantine; 1 of them was complete before"),
+        ] {
+            assert_eq!(totals(done, quarantined, skipped), text);
+        }
     }
 }

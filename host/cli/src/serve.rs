@@ -31,6 +31,11 @@ pub(crate) struct ServeArgs {
     /// How many requests are worked on at once.
     #[arg(long, value_name = "N", default_value_t = 128)]
     instances: u32,
+    /// How many of them one peer may have. Default: half of them. Where others wait for an instance, a client that sends a
+    /// body, or takes an answer, at less than 64 KiB a second, or pauses for a second, gives its own up (408); at any time,
+    /// one below 1 KiB a second, or that pauses for 5 seconds, does.
+    #[arg(long, value_name = "N")]
+    instances_of_peer: Option<usize>,
     /// The largest request body, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16)]
     request_body: u64,
@@ -58,7 +63,10 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> anyhow::Result<ExitCode> {
     config.shared_instances = args.instances;
     let sandbox = local::sandbox(&config)?;
     let component = match sandbox.load_http(&component, &limits, local::grants()) {
-        Ok(component) => component.with_settings(args.settings.settings()),
+        Ok(component) => {
+            let most = args.instances_of_peer.unwrap_or_else(|| (args.instances as usize).div_ceil(2));
+            component.with_settings(args.settings.settings()).with_instances_of_peer(most)
+        }
         Err(error @ (LoadError::Imports { .. } | LoadError::TooMuchMemory { .. })) => {
             return Ok(out.failure(REFUSED, &error.to_string(), "use a component that asks for less"));
         }

@@ -236,6 +236,24 @@ fn a_model_that_takes_all_memory_is_refused_by_name_and_takes_none() {
 }
 
 #[test]
+fn a_file_that_is_no_model_is_told_so_with_what_to_do() {
+    let bench = Bench::new();
+    let path = bench.path("weights");
+    std::fs::write(path.with_extension("onnx"), "PK\u{3}\u{4} a checkpoint of something else").unwrap();
+    let x = bench.input("x", &npy("<f4", "1,", &floats(&[1.0])));
+    let words = ended(&bench.infer(path.to_str().unwrap(), &["--input", &x]), 3);
+    assert!(words.contains("this is not an ONNX model: ") && words.contains("exported to ONNX"), "{words}");
+}
+
+#[test]
+fn a_model_runs_whose_file_says_no_shape_of_its_output() {
+    let bench = Bench::new();
+    let x = bench.input("x", &npy("<f4", "2, 3", &floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])));
+    ended(&bench.infer("shapeless", &["--backend", "builtin", "--input", &x]), 0);
+    assert_eq!(bench.output("y"), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+}
+
+#[test]
 fn a_model_whose_memory_depends_on_values_runs_where_that_is_bounded_alone() {
     let bench = Bench::new();
     let x = bench.input("x", &npy("<f4", "1,", &floats(&[1.0])));

@@ -149,33 +149,16 @@ pub struct Delivering {
 /// What came of a destination, for the summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Deliveries {
-    purpose: Purpose,
-    to: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// Its address.
+    pub to: String,
     /// In this run.
-    delivered: u64,
+    pub delivered: u64,
     /// They wait, and the next run goes on with them.
-    waiting: u64,
+    pub waiting: u64,
     /// They were set aside; the folder `kept` of the queue holds them, with a code.
-    kept: u64,
-}
-
-impl Deliveries {
-    /// In a sentence.
-    pub fn sentence(&self) -> String {
-        let Self { purpose, to, delivered, waiting, kept } = self;
-        let what = match purpose {
-            Purpose::Send => "sent to",
-            Purpose::Bypass => "forwarded to",
-        };
-        let mut text = format!("{delivered} {what} {to}");
-        if *waiting > 0 {
-            text.push_str(&format!("; {waiting} wait for it, and the next run goes on with them"));
-        }
-        if *kept > 0 {
-            text.push_str(&format!("; {kept} were not taken and are kept (--resend tries them again)"));
-        }
-        text
-    }
+    pub kept: u64,
 }
 
 impl Delivering {

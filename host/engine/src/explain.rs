@@ -173,7 +173,7 @@ pub const ALL: &[Explanation] = &[
     host(
         code::MODEL_UNBOUNDED,
         "a model was refused: how much memory a run takes depends on values of its tensors or on texts, and this backend has no bound for that",
-        "export the model with fixed shapes and without texts, or run it on ONNX Runtime (--onnxruntime), whose tensors are bounded",
+        "export the model with fixed shapes and without texts, or run it on the other backend (--onnxruntime, or without it)",
     ),
 ];
 

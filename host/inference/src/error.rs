@@ -185,6 +185,14 @@ pub enum ModelError {
     },
 }
 
+impl From<martello_bundle::onnx::OnnxError> for ModelError {
+    fn from(error: martello_bundle::onnx::OnnxError) -> Self {
+        use martello_bundle::onnx::OnnxError::{NotAModel, Unfit};
+        let (NotAModel(detail) | Unfit(detail)) = error;
+        Self::Malformed { detail }
+    }
+}
+
 impl ModelError {
     /// The stable code of a refusal that is a limit's, for `martello explain`.
     pub const fn code(&self) -> Option<Code> {

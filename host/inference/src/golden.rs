@@ -111,7 +111,7 @@ impl Inference {
             strictness: Strictness::Require,
         };
         let builtin = Model { placement, ..model.clone() };
-        match self.load_bytes(bytes, *loaded.digest(), &builtin) {
+        match self.load_bytes(bytes, *loaded.digest(), &builtin, &[]) {
             Ok(second) => evidence.runs.push(run_all(&second, model, cases)?),
             Err(error) => {
                 tracing::warn!(model = %model.name, %error, "the golden outputs decide alone");

@@ -11,7 +11,7 @@ use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Digest};
 
 use crate::backend::{Backend, BackendKind, Execution, Graph, Wanted};
-use crate::check::{Keep, Verdict};
+use crate::check::{Keep, Turns, Verdict};
 use crate::config::InferenceConfig;
 use crate::error::{InferenceError, ModelError};
 use crate::golden::GoldenCase;
@@ -25,7 +25,7 @@ pub struct Inference {
     pub(crate) accelerated: Accelerated,
     /// Models that went through where they were tried out, by all that this depends on.
     pub(crate) cleared: Mutex<BTreeMap<Digest, Verdict>>,
-    pub(crate) checking: Mutex<()>,
+    pub(crate) checking: Turns,
 }
 
 /// ONNX Runtime, or why it is not there.
@@ -48,7 +48,7 @@ impl Inference {
             workers: Arc::new(workers),
             config: config.clone(),
             cleared: Mutex::default(),
-            checking: Mutex::default(),
+            checking: Turns::default(),
         })
     }
 
@@ -81,13 +81,28 @@ impl Inference {
         model: &Model,
         cases: &[GoldenCase<'_>],
     ) -> Result<Arc<LoadedModel>, ModelError> {
+        self.load_shapeless(blob, model, cases, &[])
+    }
+
+    /// As [`Self::load`], but the manifest entry was made of the model file, which says no shape of these outputs: theirs
+    /// are what the backend finds.
+    ///
+    /// # Errors
+    /// Why the model is refused.
+    pub fn load_shapeless(
+        &self,
+        blob: &Trusted<Blob>,
+        model: &Model,
+        cases: &[GoldenCase<'_>],
+        shapeless: &[String],
+    ) -> Result<Arc<LoadedModel>, ModelError> {
         let (bytes, found) = (blob.bytes(), *blob.digest());
         if found != model.digest {
             return Err(ModelError::WrongDigest { expected: model.digest, found });
         }
         self.admit_size(ByteCount(bytes.len() as u64))?;
-        let verdict = self.clear(bytes, model, cases, Duration::MAX, Keep::OnDevice)?;
-        Ok(Arc::new(self.load_bytes(bytes, found, model)?.with_verdict(verdict.without_builtin)))
+        let verdict = self.clear(bytes, model, cases, shapeless, Duration::MAX, Keep::OnDevice)?;
+        Ok(Arc::new(self.load_bytes(bytes, found, model, shapeless)?.with_verdict(verdict.without_builtin)))
     }
 
     /// Loads bytes that nobody signed, as an instance may be permitted to ask for, when it has so much time left.
@@ -95,12 +110,13 @@ impl Inference {
         &self,
         bytes: &Bytes,
         model: &Model,
+        shapeless: &[String],
         within: Duration,
     ) -> Result<LoadedModel, ModelError> {
         self.admit_size(ByteCount(bytes.len() as u64))?;
         // The verdict is of no use to another process: whoever sends a request chooses the model.
-        self.clear(bytes, model, &[], within, Keep::Here)?;
-        self.load_bytes(bytes, model.digest, model)
+        self.clear(bytes, model, &[], shapeless, within, Keep::Here)?;
+        self.load_bytes(bytes, model.digest, model, shapeless)
     }
 
     /// Loads bytes into this process, whatever comes of it.
@@ -109,16 +125,17 @@ impl Inference {
         bytes: &Bytes,
         digest: Digest,
         model: &Model,
+        shapeless: &[String],
     ) -> Result<LoadedModel, ModelError> {
         self.admit_size(ByteCount(bytes.len() as u64))?;
         match martello_bundle::onnx::texts(bytes) {
             Ok(Some(what)) => return Err(ModelError::Texts { what }),
             Ok(None) => {}
-            Err(error) => return Err(ModelError::Malformed { detail: error.to_string() }),
+            Err(error) => return Err(error.into()),
         }
         let graph = self.place(bytes, model)?;
         check_named(graph.interface())?;
-        check_schema(model, graph.interface())?;
+        check_schema(model, graph.interface(), shapeless)?;
         let execution: &Execution = graph.execution();
         tracing::info!(model = %model.name, %digest, ?execution, "model is loaded");
         if let Some(instead) = &execution.instead {

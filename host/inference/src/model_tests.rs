@@ -138,7 +138,7 @@ fn a_type_that_wasi_nn_cannot_name_is_refused_with_the_name_of_the_tensor() {
     choices.extend(accelerated().map(|inference| (inference, Backend::Onnxruntime)));
     for (inference, backend) in choices {
         described.placement.backend = backend;
-        let refused = inference.load_bytes(&bytes, Digest::of(&bytes), &described).unwrap_err();
+        let refused = inference.load_bytes(&bytes, Digest::of(&bytes), &described, &[]).unwrap_err();
         let ModelError::ElementType { name, element, .. } = &refused else { panic!("{refused:?}") };
         assert_eq!((name.as_str(), element.as_str()), ("x", "bool"));
     }
@@ -152,7 +152,7 @@ fn a_manifest_that_describes_another_model_is_refused() {
     let refused = |change: &dyn Fn(&mut martello_bundle::manifest::Model)| {
         let mut model = right.clone();
         change(&mut model);
-        matches!(inference.load_bytes(&bytes, Digest::of(&bytes), &model), Err(ModelError::Schema(_)))
+        matches!(inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]), Err(ModelError::Schema(_)))
     };
     assert!(!refused(&|_| ()));
     assert!(refused(&|model| model.inputs[0].name = "z".to_owned()));
@@ -170,9 +170,9 @@ fn a_device_that_is_required_and_not_there_is_an_error_and_a_preferred_one_is_re
         let bytes: Bytes = file("affine").into();
         let mut model = entry(&bytes, backend);
         model.placement.device = "gpu:0".to_owned();
-        let required = inference.load_bytes(&bytes, Digest::of(&bytes), &model);
+        let required = inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]);
         model.placement.strictness = Strictness::Prefer;
-        let preferred = inference.load_bytes(&bytes, Digest::of(&bytes), &model).unwrap();
+        let preferred = inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]).unwrap();
         match required {
             Err(ModelError::DeviceMissing { device, reason }) => {
                 assert_eq!(device, "gpu:0");
@@ -185,7 +185,7 @@ fn a_device_that_is_required_and_not_there_is_an_error_and_a_preferred_one_is_re
             Err(error) => panic!("{error}"),
         }
         model.placement.device = "quantum".to_owned();
-        assert!(inference.load_bytes(&bytes, Digest::of(&bytes), &model).is_err());
+        assert!(inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]).is_err());
     }
 }
 
@@ -238,7 +238,7 @@ fn golden_vectors_pass_where_they_hold_and_refuse_the_model_where_not() {
     for (inference, backend, runs) in choices {
         let bytes: Bytes = file("affine").into();
         let model = entry(&bytes, backend);
-        let loaded = inference.load_bytes(&bytes, Digest::of(&bytes), &model).unwrap();
+        let loaded = inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]).unwrap();
         let check = |expected: &[f32]| {
             let (golden, inputs, outputs) = golden(expected);
             let case = GoldenCase { golden: &golden, inputs, outputs };
@@ -261,7 +261,7 @@ fn where_the_built_in_backend_cannot_load_the_model_the_known_outputs_decide_alo
     let Some(inference) = accelerated() else { return };
     let bytes: Bytes = file("same_bf16").into();
     let model = entry(&bytes, Backend::Onnxruntime);
-    let loaded = inference.load_bytes(&bytes, Digest::of(&bytes), &model).unwrap();
+    let loaded = inference.load_bytes(&bytes, Digest::of(&bytes), &model, &[]).unwrap();
     let raw = Bytes::from_static(&[0; 12]);
     let tensor = |shape| GoldenTensor { digest: Digest::of(&raw), size: ByteCount(12), shape };
     let golden = Golden {
@@ -320,6 +320,7 @@ fn what_stands_between_two_axes_of_an_image_counts() {
 
 #[test]
 fn a_model_whose_memory_depends_on_values_or_texts_is_refused_with_the_operator() {
+    // Of what `multiplies` finds only the number is used, so that tract does not look for it and its bound is gone.
     for (name, culprit) in [("ranges", "Range"), ("multiplies", "MultiBroadcastTo")] {
         let refused = load(&builtin(), name, Backend::Builtin).unwrap_err();
         let ModelError::Unbounded { backend: BackendKind::Tract, operator } = &refused else {
@@ -332,6 +333,16 @@ fn a_model_whose_memory_depends_on_values_or_texts_is_refused_with_the_operator(
     let finds = load(&builtin(), "finds", Backend::Builtin).unwrap();
     let outputs = finds.run_native(vec![("x".to_owned(), floats(&[2, 3], &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]))]);
     assert_eq!(outputs.unwrap()[0].1.values::<i64>().as_ref(), [0, 1, 1, 2]);
+    // So is what is made of them, as long as more of them make it no smaller.
+    let small = InferenceConfig { largest_memory: ByteCount::mebibytes(40), ..config() };
+    let joins = load(&Inference::new(&small).unwrap(), "joins", Backend::Builtin).unwrap();
+    let joined = |side: u32, values: &[f32]| {
+        let outputs = joins.run_native(vec![("x".to_owned(), floats(&[side, side], values))])?;
+        Ok(outputs[0].1.values::<i64>().into_owned())
+    };
+    assert_eq!(joined(2, &[0.0, 1.0, 0.0, 0.0]), Ok(vec![0, 1, 0, 1, -1]));
+    // 16 MiB of places for each of two tensors, and twice as much for a third, whatever is found.
+    assert_eq!(joined(1024, &vec![0.0; 1 << 20]), Err(crate::RunError::TooLarge));
     let mut choices = vec![(builtin(), Backend::Builtin)];
     choices.extend(accelerated().map(|inference| (inference, Backend::Onnxruntime)));
     for (inference, backend) in choices {
@@ -356,6 +367,25 @@ fn onnx_runtime_stops_at_the_end_of_its_arena_and_goes_on_with_the_next_run() {
     assert_eq!(expanded(4).unwrap()[0].1.values::<f32>().as_ref(), [4.0]);
     assert_eq!(expanded(1 << 40).unwrap_err(), crate::RunError::TooLarge);
     assert_eq!(expanded(5).unwrap()[0].1.values::<f32>().as_ref(), [5.0]);
+}
+
+#[test]
+fn what_an_operator_of_onnx_runtime_takes_beside_its_arena_is_known_before_it_runs() {
+    let Some(inference) = accelerated() else { return };
+    let model = load(&inference, "uniques", Backend::Onnxruntime).unwrap();
+    let different = |count: u32| {
+        let values: Vec<f32> = (0..count).map(|value| value as f32).collect();
+        model.run_native(vec![("x".to_owned(), floats(&[count], &values))])
+    };
+    assert_eq!(different(5).unwrap()[0].1.shape(), [5]);
+    // 128 bytes for each of 2^23 are more than the 768 MiB that a model of this size may take.
+    assert_eq!(different(1 << 23).unwrap_err(), crate::RunError::TooLarge);
+    assert_eq!(different(6).unwrap()[0].1.shape(), [6]);
+    let refused = load(&inference, "uniques_found", Backend::Onnxruntime).unwrap_err();
+    let ModelError::Unbounded { backend: BackendKind::Onnxruntime, operator } = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(operator, "Unique");
 }
 
 #[test]
@@ -410,7 +440,9 @@ fn a_damaged_model_is_refused_or_runs_and_the_host_goes_on() {
                     entry(&whole, Backend::Builtin)
                 };
                 let bytes = Bytes::from(damaged);
-                let Ok(model) = inference.load_bytes(&bytes, Digest::of(&bytes), &entry) else { continue };
+                let Ok(model) = inference.load_bytes(&bytes, Digest::of(&bytes), &entry, &[]) else {
+                    continue;
+                };
                 loaded += 1;
                 let inputs = model.interface().inputs.iter().map(|port| {
                     let shape: Vec<u32> =
@@ -428,4 +460,22 @@ fn a_damaged_model_is_refused_or_runs_and_the_host_goes_on() {
     // The same process still computes.
     let model = load(&inference, "two_inputs", Backend::Builtin);
     assert!(model.is_ok());
+}
+
+#[test]
+fn an_output_of_which_the_file_says_no_shape_has_the_one_that_the_backend_finds() {
+    let mut choices = vec![(builtin(), Backend::Builtin)];
+    choices.extend(accelerated().map(|inference| (inference, Backend::Onnxruntime)));
+    for (inference, backend) in choices {
+        let model = load(&inference, "shapeless", backend).unwrap();
+        assert_eq!(model.interface().outputs[0].shape, Some(vec![None, Some(2)]), "{backend:?}");
+        let input = floats(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let outputs = model.run_native(vec![("x".to_owned(), input)]).unwrap();
+        assert_eq!(outputs[0].1.shape(), [3, 2]);
+        assert_eq!(outputs[0].1.values::<f32>().as_ref(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        // A manifest says of each output what it is.
+        let bytes = Bytes::from(file("shapeless"));
+        let refused = inference.load_bytes(&bytes, Digest::of(&bytes), &entry(&bytes, backend), &[]);
+        assert!(matches!(refused, Err(ModelError::Schema(_))), "{backend:?}");
+    }
 }

@@ -72,7 +72,9 @@ pub(crate) fn load(
     backend: Choice,
 ) -> Result<Arc<LoadedModel>, ModelError> {
     let bytes = file(name);
-    inference.load_bytes(&bytes.clone().into(), Digest::of(&bytes), &entry(&bytes, backend)).map(Arc::new)
+    let shapeless = ModelTensors::read(&bytes).unwrap().shapeless;
+    let entry = entry(&bytes, backend);
+    inference.load_bytes(&bytes.clone().into(), Digest::of(&bytes), &entry, &shapeless).map(Arc::new)
 }
 
 pub(crate) fn floats(shape: &[u32], values: &[f32]) -> Tensor {

@@ -108,6 +108,11 @@ impl Workers {
         receiver.await.unwrap_or(Err(RunError::Timeout))
     }
 
+    /// Whether no run waits for a thread.
+    pub(crate) fn are_idle(&self) -> bool {
+        self.shared.lock().waiting.is_empty()
+    }
+
     /// Works on this thread. From the deadline on the work is asked to stop, as it is on the other threads.
     pub(crate) fn run_here(&self, deadline: Instant, work: impl FnOnce(&Stop) -> Answer) -> Answer {
         let run = Arc::new(Run { stop: Stop::default(), deadline, answer: Mutex::new(None) });

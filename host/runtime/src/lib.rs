@@ -31,7 +31,7 @@ pub use command::{CommandCall, CommandComponent, CommandFailure, CommandReport, 
 pub use config::RuntimeConfig;
 pub use engine::engine_config;
 pub use guest::Guest;
-pub use http::{HttpComponent, HttpConfig, HttpFailure, serve};
+pub use http::{HttpComponent, HttpConfig, Patience, serve};
 pub use imports::{ImportGrant, ImportGrants, ImportRefusal};
 pub use log::{GuestLog, LINE_OVERHEAD, LONGEST_LINE, LogLevel, StageLog, TracingLog};
 pub use meter::Usage;

@@ -41,7 +41,18 @@ mod tests {
         for a in all {
             for b in all {
                 assert!(a.join(b) >= a && a.join(b) >= b);
+                assert!(a.join(b) == a || a.join(b) == b);
             }
+        }
+    }
+
+    #[test]
+    fn what_identifies_is_above_what_was_deidentified_and_each_has_its_word() {
+        assert!(
+            DataClass::Identified > DataClass::Deidentified && DataClass::Deidentified > DataClass::Public
+        );
+        for class in [DataClass::Public, DataClass::Deidentified, DataClass::Identified] {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
         }
     }
 }

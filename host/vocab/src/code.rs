@@ -199,6 +199,24 @@ mod tests {
     }
 
     #[test]
+    fn a_code_has_at_most_64_bytes() {
+        let anything = |_: &str| true;
+        for (length, kept) in [(64, true), (65, false)] {
+            let word = "a".repeat(length);
+            let code = Code::from_fault_text(&format!("{word}: text"), anything, POLICY);
+            assert_eq!(code.as_str() == word, kept, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_device_alone_is_at_fault_by_three_codes() {
+        for code in Code::OF_THE_HOST.into_iter().chain(Code::OF_THE_SDK) {
+            let expected = matches!(code, "host-fault" | "input-unreadable" | "output-unwritable");
+            assert_eq!(Code::of(code).is_of_the_device(), expected, "{code}");
+        }
+    }
+
+    #[test]
     fn a_guest_gives_only_codes_that_are_declared_or_the_sdks_own() {
         let declared = |code: &str| code == "burned-in-risk";
         assert_eq!(

@@ -135,6 +135,65 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_is_taken_up_to_its_bound_and_refused_beyond_it_and_at_zero() {
+        let with = |name: &str, value: u64| {
+            let mut limits = serde_json::to_value(Limits::default()).unwrap();
+            limits[name] = value.into();
+            serde_json::from_value::<Limits>(limits).unwrap().checked()
+        };
+        let bounds = [
+            ("memory_bytes", 1_073_741_824),
+            ("table_elements", 1_000_000),
+            ("compute_ms", 600_000),
+            ("wall_ms", 3_600_000),
+            ("log_bytes", 16_777_216),
+            ("output_bytes", 8_589_934_592),
+            ("tensor_bytes", 4_294_967_296),
+            ("host_calls", 100_000_000),
+            ("findings", 10_000),
+        ];
+        let fields = serde_json::to_value(Limits::default()).unwrap();
+        assert_eq!(fields.as_object().unwrap().len(), bounds.len(), "a limit without a bound");
+        for (name, most) in bounds {
+            assert!(with(name, most).is_ok() && with(name, 1).is_ok(), "{name}");
+            for found in [0, most + 1] {
+                assert_eq!(with(name, found), Err(LimitsError { name, found, most }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_missing_has_its_default_and_an_unknown_one_is_refused() {
+        let read = |text: &str| serde_json::from_str::<Limits>(text);
+        assert_eq!(read(r#"{"wall_ms":7}"#).unwrap(), Limits { wall_ms: 7, ..Limits::default() });
+        assert!(read(r#"{"wall":7}"#).is_err());
+    }
+
+    #[test]
+    fn times_are_milliseconds_and_sizes_have_the_largest_unit_that_is_exact() {
+        let limits = Limits { compute_ms: 1_500, wall_ms: 2_500, ..Limits::default() };
+        assert_eq!(
+            (limits.compute(), limits.wall()),
+            (Duration::from_millis(1_500), Duration::from_millis(2_500))
+        );
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1 KiB"),
+            (1_025, "1025 B"),
+            (1_572_864, "1536 KiB"),
+            (1_048_576, "1 MiB"),
+            (3 << 30, "3072 MiB"),
+        ] {
+            assert_eq!(ByteCount(bytes).to_string(), text);
+            assert_eq!(format!("{:?}", ByteCount(bytes)), text);
+        }
+        assert_eq!(ByteCount::mebibytes(2), ByteCount(2_097_152));
+        assert_eq!(ByteCount::mebibytes(u64::MAX), ByteCount(u64::MAX));
+        assert_eq!(ByteCount(7).as_usize(), 7);
+    }
+
+    #[test]
     fn zero_and_excess_are_refused_by_name() {
         let none = Limits { wall_ms: 0, ..Limits::default() };
         assert_eq!(none.checked().unwrap_err().name, "wall_ms");

@@ -100,9 +100,19 @@ pub(crate) fn components() -> anyhow::Result<()> {
         let built = target().join(GUEST_TARGET).join("component").join(component.replace('-', "_"));
         let built = built.with_extension("wasm");
         let place = folder.join(component).with_extension("wasm");
-        std::fs::copy(&built, &place).with_context(|| format!("copying {}", built.display()))?;
+        place_changed(&built, &place).with_context(|| format!("copying {}", built.display()))?;
     }
     Ok(())
+}
+
+/// Copies a file where the copy would hold other bytes. One that holds the same keeps its time, out of which `martello bundle
+/// pack` makes the time of the bundle: the same components give the same bundle, digest and all.
+fn place_changed(built: &Path, place: &Path) -> std::io::Result<()> {
+    let bytes = std::fs::read(built)?;
+    if std::fs::read(place).is_ok_and(|placed| placed == bytes) {
+        return Ok(());
+    }
+    std::fs::write(place, bytes)
 }
 
 /// Builds the host programs in the development profile and returns the folder that they are in.
@@ -132,4 +142,29 @@ pub(crate) fn guest(name: &str) -> anyhow::Result<PathBuf> {
     ]);
     check(build.arg("--target-dir").arg(&folder).args(["--example", name]))?;
     Ok(folder.join(GUEST_TARGET).join("release/examples").join(name.replace('-', "_")).with_extension("wasm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_component_that_was_built_again_to_the_same_bytes_keeps_the_time_of_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let [built, place] = ["built", "place"].map(|name| folder.path().join(name));
+        std::fs::write(&built, "one").unwrap();
+        place_changed(&built, &place).unwrap();
+        let earlier = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        std::fs::File::options().write(true).open(&place).unwrap().set_modified(earlier).unwrap();
+        let modified = || std::fs::metadata(&place).unwrap().modified().unwrap();
+        std::fs::write(&built, "one").unwrap();
+        place_changed(&built, &place).unwrap();
+        assert_eq!(modified(), earlier);
+        std::fs::write(&built, "two").unwrap();
+        place_changed(&built, &place).unwrap();
+        assert_eq!(std::fs::read(&place).unwrap(), b"two");
+        assert_ne!(modified(), earlier);
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         // nextest runs no documentation tests.
         build::check(build::cargo().args(["test", "--locked", "--workspace", "--doc", "--quiet"]))?;
     } else if args.rest.is_empty() {
-        let slow = ["--bin", "martello", "--", "--ignored"];
+        let slow = ["--test", "new", "--", "--ignored"];
         build::check(build::cargo().args(["test", "--locked", "--workspace"]).args(slow))?;
     }
     Ok(ExitCode::SUCCESS)

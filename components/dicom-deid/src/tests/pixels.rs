@@ -145,7 +145,7 @@ fn an_overlay_in_cells_that_cannot_be_cleared_waits_for_a_person() {
         });
         run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
     };
-    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let risk = Some((Kind::NeedsReview, "burned-in-risk-overlay"));
     let (embedded, apart) = ([(0x100, 16), (0x102, 15)], [(0x100, 1), (0x102, 0), (0x3000, 0)]);
     assert_eq!(scan(12, true, &embedded), None, "cleared");
     assert_eq!(scan(12, false, &embedded), risk);

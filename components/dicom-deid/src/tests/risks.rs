@@ -6,33 +6,38 @@ use super::*;
 fn requirement_12_images_that_may_hold_text_wait_for_a_person() {
     let (sc, axial) = ("1.2.840.10008.5.1.4.1.1.7", b"ORIGINAL\\PRIMARY\\AXIAL".as_slice());
     let dose = "1.2.840.10008.5.1.4.1.1.481.2";
-    for (kind, class, modality, burned_in) in [
-        (axial, CT_CLASS, b"US".as_slice(), b"NO".as_slice()),
-        (axial, CT_CLASS, b"", b"NO"),
-        (axial, sc, b"CT", b"NO"),
-        (axial, CT_CLASS, b"CT", b"YES"),
-        (b"DERIVED\\PRIMARY", CT_CLASS, b"CT", b"NO"),
-        (b"ORIGINAL\\SECONDARY", CT_CLASS, b"CT", b"NO"),
-        (b"ORIGINAL\\PRIMARY\\SCREEN SAVE", CT_CLASS, b"CT", b"NO"),
-        (b"ORIGINAL\\PRIMARY\\SCREEN", CT_CLASS, b"CT", b"NO"),
-        (b"ORIGINAL\\PRIMARY\\AXIAL\\Screen_Capture", CT_CLASS, b"CT", b"NO"),
-        (b"SCREEN SAVE", dose, b"RTDOSE", b""),
-        (b"", CT_CLASS, b"CT", b"NO"),
-        (axial, CT_CLASS, b"XA", b"NO"),
-        (axial, CT_CLASS, b"RF", b"NO"),
-        (axial, CT_CLASS, b"SC", b"NO"),
-        (axial, CT_CLASS, b"OT", b"NO"),
-        (axial, CT_CLASS, b"ES", b"NO"),
-        (axial, CT_CLASS, b"XC", b"NO"),
-        (axial, CT_CLASS, b"ZZ", b"NO"),
-        (axial, CT_CLASS, b"CT", b"MAYBE"),
-        (b"", CT_CLASS, b"RTDOSE", b"NO"),
-        (b"", dose, b"CT", b"NO"),
-        (b"", dose, b"RTDOSE", b"YES"),
-        (b"DERIVED\\SECONDARY", dose, b"RTDOSE", b""),
+    for (kind, class, modality, burned_in, rule) in [
+        (axial, CT_CLASS, b"US".as_slice(), b"NO".as_slice(), "modality"),
+        (axial, CT_CLASS, b"", b"NO", "modality"),
+        (axial, sc, b"CT", b"NO", "class"),
+        (axial, CT_CLASS, b"CT", b"YES", "said"),
+        (b"DERIVED\\PRIMARY", CT_CLASS, b"CT", b"NO", "not-original"),
+        (b"ORIGINAL\\SECONDARY", CT_CLASS, b"CT", b"NO", "not-original"),
+        (b"ORIGINAL\\PRIMARY\\SCREEN SAVE", CT_CLASS, b"CT", b"NO", "screen"),
+        (b"ORIGINAL\\PRIMARY\\SCREEN", CT_CLASS, b"CT", b"NO", "screen"),
+        (b"ORIGINAL\\PRIMARY\\AXIAL\\Screen_Capture", CT_CLASS, b"CT", b"NO", "screen"),
+        (b"SCREEN SAVE", dose, b"RTDOSE", b"", "screen"),
+        (b"", CT_CLASS, b"CT", b"NO", "not-original"),
+        (b"ORIGINAL\\PRIMARY\\DERIVED", CT_CLASS, b"CT", b"NO", "derived"),
+        (b"ORIGINAL\\PRIMARY\\AXIAL\\SECONDARY", CT_CLASS, b"CT", b"NO", "derived"),
+        (axial, CT_CLASS, b"XA", b"NO", "modality"),
+        (axial, CT_CLASS, b"RF", b"NO", "modality"),
+        (axial, CT_CLASS, b"SC", b"NO", "modality"),
+        (axial, CT_CLASS, b"OT", b"NO", "modality"),
+        (axial, CT_CLASS, b"ES", b"NO", "modality"),
+        (axial, CT_CLASS, b"XC", b"NO", "modality"),
+        (axial, CT_CLASS, b"ZZ", b"NO", "modality"),
+        (axial, CT_CLASS, b"CT", b"MAYBE", "said"),
+        (b"", CT_CLASS, b"RTDOSE", b"NO", "class"),
+        (b"", dose, b"CT", b"NO", "class"),
+        (b"", dose, b"RTDOSE", b"YES", "said"),
+        (b"DERIVED\\SECONDARY", dose, b"RTDOSE", b"", "not-original"),
     ] {
         let refusal = refusal(&|w| image(w, kind, class, modality, burned_in));
-        assert_eq!((refusal.kind, refusal.code), (Kind::NeedsReview, "burned-in-risk"));
+        assert_eq!(
+            (refusal.kind, refusal.code),
+            (Kind::NeedsReview, format!("burned-in-risk-{rule}").as_str())
+        );
     }
     for burned_in in [b"".as_slice(), b"NO"] {
         explicit(&|w| image(w, b"", dose, b"RTDOSE", burned_in));
@@ -94,21 +99,22 @@ fn requirement_12_faces_and_pictures_of_screens_wait_for_a_person() {
         });
         run(&bytes, Options::default()).err().map(|refusal| (refusal.kind, refusal.code))
     };
-    let risk = Some((Kind::NeedsReview, "burned-in-risk"));
+    let recognizable_risk = Some((Kind::NeedsReview, "burned-in-risk-recognizable"));
+    let colour_risk = Some((Kind::NeedsReview, "burned-in-risk-colour"));
     let (mr, colour) = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.3");
     for recognizable in [b"NO".as_slice(), b""] {
         assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), None);
     }
     for recognizable in [b"YES".as_slice(), b"MAYBE"] {
-        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), risk);
+        assert_eq!(scan(mr, 1, b"MONOCHROME2", recognizable), recognizable_risk);
     }
     assert_eq!(scan(mr, 1, b"MONOCHROME1", b""), None);
     assert_eq!(scan(mr, 1, b"", b""), None);
-    assert_eq!(scan(mr, 3, b"RGB", b""), risk);
-    assert_eq!(scan(mr, 3, b"", b""), risk, "three samples are colours");
-    assert_eq!(scan(mr, 1, b"PALETTE COLOR", b""), risk);
+    assert_eq!(scan(mr, 3, b"RGB", b""), colour_risk);
+    assert_eq!(scan(mr, 3, b"", b""), colour_risk, "three samples are colours");
+    assert_eq!(scan(mr, 1, b"PALETTE COLOR", b""), colour_risk);
     assert_eq!(scan(colour, 3, b"RGB", b""), None, "a class of coloured images");
-    assert_eq!(scan(colour, 3, b"RGB", b"YES"), risk);
+    assert_eq!(scan(colour, 3, b"RGB", b"YES"), recognizable_risk);
 }
 
 #[test]
@@ -136,7 +142,7 @@ fn requirement_12_a_frame_or_a_part_of_a_screen_waits_for_a_person_at_any_depth(
     };
     for tag in [0x0008_0008, 0x0008_9007] {
         let screen = scan(0x5200_9230, tag, b"ORIGINAL\\PRIMARY\\SCREEN SAVE");
-        assert_eq!(screen, Some((Kind::NeedsReview, "burned-in-risk")), "{tag:08x}");
+        assert_eq!(screen, Some((Kind::NeedsReview, "burned-in-risk-screen")), "{tag:08x}");
         assert_eq!(scan(0x5200_9230, tag, b"ORIGINAL\\PRIMARY\\VOLUME"), None, "{tag:08x}");
     }
 }

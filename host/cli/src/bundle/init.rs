@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::output::Advice;
 use crate::read::{LARGEST_BLOB, read};
+use crate::refusal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
@@ -30,23 +31,29 @@ pub(crate) struct InitArgs {
 
 #[cfg(test)]
 impl InitArgs {
-    pub(super) fn of(model: PathBuf, out: PathBuf, from: PathBuf) -> Self {
-        Self { model, out: Some(out), from: Some(from) }
+    pub(super) fn of(model: PathBuf, out: PathBuf, from: Option<PathBuf>) -> Self {
+        Self { model, out: Some(out), from }
     }
 }
 
 pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCode> {
     let model = read(&args.model, LARGEST_BLOB)
         .with_context(|| format!("reading model `{}`", args.model.display()))?;
-    let tensors = ModelTensors::read(&model).with_context(|| Advice {
-        happened: format!("reading model `{}`", args.model.display()),
-        next: "export the model to ONNX with fixed ranks and tensor inputs".to_owned(),
+    let tensors = ModelTensors::read(&model).map_err(|error| {
+        let advice = Advice {
+            happened: format!("reading model `{}`", args.model.display()),
+            next: refusal::onnx(&error).to_owned(),
+        };
+        anyhow::Error::new(error).context(advice)
     })?;
-    let template = args.from.clone().or_else(shipped).with_context(|| Advice {
-        happened: "looking for the shipped bundle: it does not stand beside this program".to_owned(),
-        next: "give `--from BUNDLE`, for example target/bundles/imaging.tar after `cargo xtask bundle`"
-            .to_owned(),
-    })?;
+    if let Some(name) = tensors.shapeless.first() {
+        bail!(Advice {
+            happened: format!("reading model `{}`: its output `{name}` has no shape", args.model.display()),
+            next: "write its shapes into the file, for example with `onnx.shape_inference.infer_shapes`"
+                .to_owned(),
+        });
+    }
+    let template = args.from.clone().or_else(shipped).with_context(no_template)?;
     let shipped =
         match source_at(&template).map_err(BundleError::from).and_then(|it| Packed::read(it.as_ref())) {
             Ok(packed) => packed,
@@ -72,18 +79,19 @@ pub(super) fn run(args: &InitArgs, out: &crate::Output) -> anyhow::Result<ExitCo
     let path = folder.join("bundle.toml");
     let text = format!("{HEADER}{}", toml::to_string_pretty(&source.document).context("writing TOML")?);
     std::fs::write(&path, text).with_context(|| format!("writing `{}`", path.display()))?;
+    let next = super::commands_to_run(&path, Path::new(&format!("{name}.tar")), "DIR");
     let text = || {
         let todo: Vec<String> = source.todo.iter().map(|line| format!("\n  - {line}")).collect();
         format!(
-            "wrote {}\nfill in:{}\nthen: martello bundle pack {} --out {name}.tar",
+            "wrote {}\nfill in:{}\nthen, with the folder of your files in the place of DIR:\n  {}",
             path.display(),
             todo.concat(),
-            path.display()
+            next.join("\n  ")
         )
     };
     out.result(
         text,
-        &json!({ "source": path, "fill_in": source.todo, "tensors": {
+        &json!({ "source": path, "fill_in": source.todo, "next": next, "tensors": {
         "inputs": tensors.inputs, "outputs": tensors.outputs } }),
     )?;
     Ok(ExitCode::SUCCESS)
@@ -93,9 +101,18 @@ const HEADER: &str = "\
 # The source of a bundle: a manifest in which `file` stands for digest and size. Paths are relative to this file.
 # Look through: `labels`, `recipe`, `licence`, `threshold`, and add `golden` cases (inputs with known outputs), which
 # run at activation and refuse a model that gives something else.
-# Then: martello bundle pack bundle.toml --out BUNDLE.tar
+# Then: martello bundle pack bundle.toml --out BUNDLE.tar, and martello bundle sign BUNDLE.tar --key KEY.pem
 
 ";
+
+/// A checkout has no bundle before it is built.
+fn no_template() -> Advice {
+    Advice {
+        happened: "looking for the bundle whose pipeline is taken over: none stands beside this program".to_owned(),
+        next: "run `cargo xtask bundle` in the checkout first, which makes target/bundles/imaging.tar; or give `--from BUNDLE`"
+            .to_owned(),
+    }
+}
 
 /// The bundle that ships with this program, where it stands beside it.
 fn shipped() -> Option<PathBuf> {

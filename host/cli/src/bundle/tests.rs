@@ -187,7 +187,7 @@ fn init_makes_a_source_around_ones_own_model_that_packs() {
     let here = Workplace::new();
     let shipped = here.pack("imaging.tar");
     std::fs::write(here.at("My Model_2.onnx"), onnx()).unwrap();
-    let args = init::InitArgs::of(here.at("My Model_2.onnx"), here.at("mine"), shipped);
+    let args = init::InitArgs::of(here.at("My Model_2.onnx"), here.at("mine"), Some(shipped));
     init::run(&args, &QUIET).unwrap();
     assert!(init::run(&args, &QUIET).is_err(), "a folder that exists is left alone");
     let source = read_source(&here.at("mine/bundle.toml")).unwrap();
@@ -206,4 +206,16 @@ fn init_makes_a_source_around_ones_own_model_that_packs() {
     let packed = Packed::read(source_at(&here.at("mine.tar")).unwrap().as_ref()).unwrap();
     assert_eq!(packed.manifest().models[0].inputs[0].name, "image");
     assert_eq!(packed.manifest().components[0].size.0, COMPONENT.len() as u64);
+}
+
+#[test]
+fn init_without_a_bundle_to_take_over_says_how_to_build_one_and_makes_nothing() {
+    let here = Workplace::new();
+    std::fs::write(here.at("mine.onnx"), onnx()).unwrap();
+    // No bundle stands beside the program of a test.
+    let args = init::InitArgs::of(here.at("mine.onnx"), here.at("mine"), None);
+    let refused = init::run(&args, &QUIET).unwrap_err();
+    let next = crate::output::next_step(&refused);
+    assert!(next.contains("run `cargo xtask bundle`") && next.contains("--from"), "{next}");
+    assert!(!here.at("mine").exists());
 }

@@ -9,6 +9,8 @@ use martello_runtime::{ImportGrant, ImportGrants, Runtime, RuntimeConfig};
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Limits, Name};
 
+use crate::mistaken::{self, Wanted};
+use crate::output::Advice;
 use crate::places;
 use crate::read::read;
 
@@ -97,8 +99,15 @@ pub(crate) fn component(file: &Path, limits: &Limits) -> anyhow::Result<Trusted<
         read(file, LARGEST_COMPONENT).with_context(|| format!("reading component {}", file.display()))?;
     let name: Name = "component".parse()?;
     let bundle = martello_bundle::ephemeral(name.clone(), bytes.into(), limits.clone(), Vec::new())
-        .with_context(|| format!("taking {} as a component", file.display()))?;
+        .with_context(|| mistaken::advice(file, Wanted::Component).unwrap_or_else(|| unusable(file)))?;
     Ok(bundle.component(&name)?)
+}
+
+fn unusable(file: &Path) -> Advice {
+    Advice {
+        happened: format!("taking {} as a component", file.display()),
+        next: "build it again: `cargo build --target wasm32-wasip2`".to_owned(),
+    }
 }
 
 /// The sandbox for one program.

@@ -11,6 +11,10 @@ const fn code(
     Explanation { code, by, meaning, next }
 }
 
+/// What to do about a file whose pixels nothing has cleaned.
+const LOOK_AT_PIXELS: &str =
+    "a person looks at the file in quarantine; a stage that cleans pixels is not there yet";
+
 /// All of them. A code that several components give is explained once, under the first that gives it.
 #[rustfmt::skip]
 pub(crate) const SHIPPED: &[Explanation] = &[
@@ -68,9 +72,33 @@ pub(crate) const SHIPPED: &[Explanation] = &[
     code("dicom-deid", "bad-table",
         "the signed attribute table is not in its format",
         "pack the bundle with the table that ships, or one that extract.py wrote"),
-    code("dicom-deid", "burned-in-risk",
-        "the image may show a name or a face, and nothing has cleaned its pixels",
-        "a person looks at the file in quarantine; a stage that cleans pixels is not there yet"),
+    code("dicom-deid", "burned-in-risk-class",
+        "the image may show a name or a face: its SOP Class UID (0008,0016) is none of CT, MR and PET images, or not that of a dose grid by an RTDOSE",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-colour",
+        "the image may be a picture of a screen: its Photometric Interpretation (0028,0004) or Samples per Pixel (0028,0002) say colours, which its class does not have",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-derived",
+        "the image may show a name or a face: its Image Type (0008,0008) says DERIVED or SECONDARY behind ORIGINAL\\PRIMARY",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-modality",
+        "the image may show a name or a face: its Modality (0008,0060) is none of CT, MR, PT and RTDOSE",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-not-original",
+        "the image may show a name or a face: its Image Type (0008,0008) does not begin with ORIGINAL\\PRIMARY",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-overlay",
+        "the image may show a name: an overlay (group 60xx) stands in the cells of the pixels, and cannot be cleared there",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-recognizable",
+        "the object says in Recognizable Visual Features (0028,0302) something else than NO: a person may be recognised",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-said",
+        "the object says in Burned In Annotation (0028,0301) something else than NO: text is burned into its pixels",
+        LOOK_AT_PIXELS),
+    code("dicom-deid", "burned-in-risk-screen",
+        "the image is a picture of a screen: an Image Type (0008,0008) or Frame Type (0008,9007) in it names one",
+        LOOK_AT_PIXELS),
     code("dicom-deid", "deflate-bomb",
         "the deflated data set inflates beyond what is reasonable",
         "look at the sender; no modality writes such a file"),

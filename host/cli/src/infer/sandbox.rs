@@ -71,6 +71,7 @@ impl From<anyhow::Error> for Failure {
 pub(super) fn run(
     mut config: DeviceConfig,
     model: Model,
+    shapeless: &[String],
     bytes: Bytes,
     inputs: &[(String, Tensor)],
     repeat: u32,
@@ -94,7 +95,7 @@ pub(super) fn run(
     let manifest = bundle.manifest();
     let entry = manifest.models.first().context("the model is gone")?;
     let blob = bundle.model(&model_name).context("reading the model")?;
-    let loaded = inference.load(&blob, entry, &[]).map_err(Failure::Model)?;
+    let loaded = inference.load_shapeless(&blob, entry, &[], shapeless).map_err(Failure::Model)?;
 
     config.runtime.guest_threads = 1;
     let runtime = Runtime::start(&config.runtime, NnExtension::Linked).context("starting the sandbox")?;

@@ -13,6 +13,7 @@ use pkcs8::pkcs5::pbes2;
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument};
 use zeroize::Zeroizing;
 
+use crate::mistaken::{self, Wanted};
 use crate::output::Advice;
 
 /// The largest key file.
@@ -73,7 +74,11 @@ pub(crate) fn write_public(private: &Path, key: &PublicKey) -> anyhow::Result<Pa
 /// Reads a private key.
 pub(crate) fn read_private(path: &Path, passphrase: Passphrase<'_>) -> anyhow::Result<SigningKey> {
     let pem = Zeroizing::new(read(path)?);
-    private_of(path, &pem, passphrase)
+    let key = private_of(path, &pem, passphrase);
+    key.map_err(|error| match mistaken::advice(path, Wanted::PrivateKey) {
+        Some(advice) => advice.into(),
+        None => error,
+    })
 }
 
 /// Reads a public key, out of its own file or out of a private one.
@@ -114,7 +119,8 @@ fn private_of(path: &Path, pem: &[u8], passphrase: Passphrase<'_>) -> anyhow::Re
 fn not_a_key(path: &Path) -> Advice {
     Advice {
         happened: format!("reading key `{}`", path.display()),
-        next: "give a key made by `martello keys generate`: PKCS#8 in PEM, or `.pub.json`".to_owned(),
+        next: "give a key that `martello keys generate` made: its private part in PEM, or `.pub.json` where the public one will do"
+            .to_owned(),
     }
 }
 

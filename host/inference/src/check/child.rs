@@ -109,7 +109,7 @@ fn examine(request: &Request, bytes: &Bytes) -> Result<(), Examined> {
     let (once, twice) = (base.saturating_add(room), base.saturating_add(room.saturating_mul(2)));
     limit(Resource::Data, once, twice)?;
     let digest: Digest = request.model.digest;
-    let loaded = inference.load_bytes(&model, digest, &request.model)?;
+    let loaded = inference.load_bytes(&model, digest, &request.model, &request.shapeless)?;
     let mut evidence = inference.golden_of_chosen(&loaded, &request.model, &cases)?;
     if loaded.execution().backend != BackendKind::Tract && !cases.is_empty() {
         say(&Answer::Chosen)?;

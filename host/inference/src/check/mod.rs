@@ -7,6 +7,7 @@
 //! start pays for it.
 
 mod child;
+mod turns;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -32,6 +33,7 @@ use crate::golden::GoldenCase;
 use crate::inference::Inference;
 
 pub use child::answer_check;
+pub(crate) use turns::Turns;
 
 /// The argument that makes a program call [`answer_check`] and nothing else.
 pub const CHECK_COMMAND: &str = "check-model";
@@ -92,6 +94,8 @@ pub(crate) struct Verdict {
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     model: Model,
+    /// Outputs whose shapes the model file does not say.
+    shapeless: Vec<String>,
     cases: Vec<Case>,
     /// ONNX Runtime's library with its digest; none where the built-in backend is meant.
     library: Option<(PathBuf, Digest)>,
@@ -136,13 +140,14 @@ impl Inference {
         bytes: &Bytes,
         model: &Model,
         cases: &[GoldenCase<'_>],
+        shapeless: &[String],
         within: Duration,
         keep: Keep,
     ) -> Result<Verdict, ModelError> {
         let ModelCheck::Child { program } = &self.config.check else { return Ok(Verdict::default()) };
         // Where there is no backend for it, it is refused without a look at its bytes.
         let Some(backend) = self.chosen(model) else { return Ok(Verdict::default()) };
-        let request = self.request(backend, model, cases);
+        let request = self.request(backend, model, cases, shapeless);
         let failed = |error: &dyn std::fmt::Display| ModelError::Check { detail: error.to_string() };
         let head = serde_json::to_string(&request).map_err(|error| failed(&error))?;
         let name = name(&head);
@@ -151,14 +156,15 @@ impl Inference {
         }
         let begun = Instant::now();
         // One at a time: a device has few cores and little memory, and whoever waited may find it done.
-        let _turn = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        let too_late = || ModelError::Limit { backend, limit: ModelLimit::Wall(within) };
+        let _turn = self.checking.take(within).ok_or_else(too_late)?;
         if let Some(verdict) = self.known(&name, keep) {
             return Ok(verdict);
         }
         // Waiting was a part of it.
         let left = within.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(ModelError::Limit { backend, limit: ModelLimit::Wall(within) });
+            return Err(too_late());
         }
         let deadline = self.config.check_deadline.min(left);
         let program = program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
@@ -179,7 +185,13 @@ impl Inference {
         Ok(verdict)
     }
 
-    fn request(&self, backend: BackendKind, model: &Model, cases: &[GoldenCase<'_>]) -> Request {
+    fn request(
+        &self,
+        backend: BackendKind,
+        model: &Model,
+        cases: &[GoldenCase<'_>],
+        shapeless: &[String],
+    ) -> Request {
         let lengths = |side: &std::collections::BTreeMap<String, Bytes>| {
             side.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect()
         };
@@ -190,6 +202,7 @@ impl Inference {
         };
         Request {
             model: model.clone(),
+            shapeless: shapeless.to_vec(),
             cases: cases.iter().map(case).collect(),
             library: if backend == BackendKind::Onnxruntime { self.library() } else { None },
             providers: self.config.providers.clone(),

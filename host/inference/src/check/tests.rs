@@ -26,7 +26,7 @@ fn scripted(folder: &std::path::Path, script: &str) -> Inference {
 fn tried(inference: &Inference) -> Result<Verdict, ModelError> {
     let bytes = Bytes::from(file("affine"));
     let model = entry(&bytes, Backend::Builtin);
-    inference.clear(&bytes, &model, &[], Duration::MAX, Keep::OnDevice)
+    inference.clear(&bytes, &model, &[], &[], Duration::MAX, Keep::OnDevice)
 }
 
 fn ending(script: &str) -> Result<Verdict, ModelError> {
@@ -142,7 +142,7 @@ fn what_went_through_is_kept_for_just_what_was_tried_and_what_did_not_is_tried_a
     let model = entry(&bytes, Backend::Builtin);
     let before = kept.0.lock().unwrap().len();
     for _ in 0..2 {
-        first.clear(&bytes, &model, &[], Duration::MAX, Keep::Here).unwrap();
+        first.clear(&bytes, &model, &[], &[], Duration::MAX, Keep::Here).unwrap();
     }
     assert_eq!((count(), kept.0.lock().unwrap().len()), (5, before));
     // What was refused is tried again.
@@ -152,4 +152,38 @@ fn what_went_through_is_kept_for_just_what_was_tried_and_what_did_not_is_tried_a
         tried(&refusing).unwrap_err();
         assert_eq!(count(), tries);
     }
+}
+
+#[test]
+fn a_guest_waits_for_its_turn_no_longer_than_it_has_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, ends) = (folder.path().join("begun"), folder.path().join("ends"));
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.01; done; echo '\"passed\"'",
+        begun.display(),
+        ends.display()
+    );
+    let mut config = scripted(folder.path(), &script).config.clone();
+    config.check_deadline = Duration::from_secs(600);
+    let inference = std::sync::Arc::new(Inference::new(&config).unwrap());
+    let other = std::sync::Arc::clone(&inference);
+    let first = std::thread::spawn(move || tried(&other));
+    let start = Instant::now();
+    while !begun.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the first trial never began");
+        std::thread::yield_now();
+    }
+    let (sender, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let bytes = Bytes::from(file("two_inputs"));
+        let model = entry(&bytes, Backend::Builtin);
+        sender
+            .send(inference.load_guest_model(&bytes, &model, &[], Duration::from_millis(20)).map(|_| ()))
+            .unwrap();
+    });
+    let answer = answer.recv_timeout(Duration::from_secs(60));
+    std::fs::write(&ends, "").unwrap();
+    let limit = ModelLimit::Wall(Duration::from_millis(20));
+    assert_eq!(answer.unwrap(), Err(ModelError::Limit { backend: BackendKind::Tract, limit }));
+    first.join().unwrap().unwrap();
 }

@@ -18,7 +18,7 @@ use super::bindings::wasi::nn::graph::{ExecutionTarget, GraphBuilder, GraphEncod
 use super::bindings::wasi::nn::tensor::TensorType;
 use super::bindings::wasi::nn::{errors, graph, inference, tensor};
 use super::state::{HeldContext, HeldError, HeldGraph, HeldTensor, NnState, Refusal};
-use crate::error::{ModelError, RunError};
+use crate::error::{ModelError, ModelLimit, RunError};
 use crate::tensor::{MOST_DIMENSIONS, Tensor, TensorError};
 
 /// What a call may copy out of a guest beside tensors, for an instance that holds a model.
@@ -216,30 +216,35 @@ impl NnState {
         let digest = Digest::of(bytes);
         let placement =
             Placement { backend: Backend::Auto, device: device.to_owned(), strictness: Strictness::Require };
-        let model = describe(bytes, digest, placement)?;
+        let (model, shapeless) = describe(bytes, digest, placement)?;
         let within = self.deadline().saturating_duration_since(Instant::now());
-        let loaded =
-            inference.load_guest_model(&Bytes::copy_from_slice(bytes), &model, within).map_err(|error| {
-                tracing::warn!(model = %digest, "model of a guest is refused");
-                // Whoever makes a model names its parts.
-                tracing::debug!(model = %digest, %error, "why it is refused");
-                model_refusal(&error)
-            })?;
+        let loaded = inference
+            .load_guest_model(&Bytes::copy_from_slice(bytes), &model, &shapeless, within)
+            .map_err(|error| {
+            tracing::warn!(model = %digest, "model of a guest is refused");
+            // Whoever makes a model names its parts.
+            tracing::debug!(model = %digest, %error, "why it is refused");
+            model_refusal(&error)
+        })?;
         let model = Arc::new(loaded);
         self.charge_model(&model, bytes.len() as u64);
         Ok(HeldGraph { name: None, model })
     }
 }
 
-/// The manifest entry that a guest's model would have.
-fn describe(bytes: &[u8], digest: Digest, placement: Placement) -> std::result::Result<Model, Refusal> {
+/// The manifest entry that a guest's model would have, and its outputs of which the bytes say no shape.
+fn describe(
+    bytes: &[u8],
+    digest: Digest,
+    placement: Placement,
+) -> std::result::Result<(Model, Vec<String>), Refusal> {
     let unreadable =
         |_| Refusal::new(ErrorCode::InvalidEncoding, "the bytes are no ONNX model that wasi:nn can name");
     let tensors = martello_bundle::onnx::ModelTensors::read(bytes).map_err(unreadable)?;
     let (inputs, outputs): (Vec<TensorSchema>, Vec<TensorSchema>) = (tensors.inputs, tensors.outputs);
     let name =
         "guest-model".parse().map_err(|_| Refusal::new(ErrorCode::Unknown, "the model has no name"))?;
-    Ok(Model {
+    let model = Model {
         name,
         digest,
         size: ByteCount(bytes.len() as u64),
@@ -254,12 +259,16 @@ fn describe(bytes: &[u8], digest: Digest, placement: Placement) -> std::result::
         memory_bytes: None,
         licence: None,
         golden: Vec::new(),
-    })
+    };
+    Ok((model, tensors.shapeless))
 }
 
 fn model_refusal(error: &ModelError) -> Refusal {
     let (code, text) = match error {
         ModelError::TooLarge { .. } => (ErrorCode::TooLarge, "the model is too large"),
+        ModelError::Limit { limit: ModelLimit::Wall(_), .. } => {
+            (ErrorCode::Timeout, "the model was not loaded in time")
+        }
         ModelError::Limit { .. } | ModelError::Unbounded { .. } | ModelError::Texts { .. } => {
             (ErrorCode::TooLarge, "the model takes more than a model may")
         }

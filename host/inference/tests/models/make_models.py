@@ -170,6 +170,37 @@ def finds():
     save("finds", [node], [info("x", T.FLOAT, [2, 3])], [info("y", T.INT64, [2, "found"])])
 
 
+def joins():
+    """What was found, flat and joined with itself."""
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["found"]),
+        helper.make_node("Reshape", ["found", "flat"], ["line"]),
+        helper.make_node("Concat", ["line", "line", "flat"], ["twice"], axis=0),
+    ]
+    save("joins", nodes, [info("x", T.FLOAT, ["h", "w"])], [info("twice", T.INT64, ["all"])], [floats("flat", [-1], np.int64)])
+
+
+def uniques():
+    """Each element once: a backend may keep them in a tree."""
+    node = helper.make_node("Unique", ["x"], ["y"])
+    save("uniques", [node], [info("x", T.FLOAT, ["n"])], [info("y", T.FLOAT, ["found"])])
+
+
+def uniques_found():
+    """The same of what was found, whose number nobody knows."""
+    nodes = [helper.make_node("NonZero", ["x"], ["found"]), helper.make_node("Unique", ["found"], ["y"])]
+    save("uniques_found", nodes, [info("x", T.FLOAT, ["n"])], [info("y", T.INT64, ["different"])])
+
+
+def shapeless():
+    """An output of which the file says no more than its type."""
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]), helper.make_node("Relu", ["t"], ["y"])]
+    save("shapeless", nodes, [info("x", T.FLOAT, [2, "n"])], [info("y", T.FLOAT, ["n", 2])])
+    model = onnx.load(HERE / "shapeless.onnx")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, HERE / "shapeless.onnx")
+
+
 def ranges():
     """As many numbers as a number says."""
     nodes = [
@@ -273,6 +304,10 @@ if __name__ == "__main__":
     picks()
     expands()
     finds()
+    joins()
+    uniques()
+    uniques_found()
+    shapeless()
     ranges()
     multiplies()
     stretches()

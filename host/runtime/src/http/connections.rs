@@ -156,6 +156,11 @@ fn network(peer: IpAddr) -> IpAddr {
 }
 
 impl Place {
+    /// Whose connection it is: an IPv4 address, or a network of IPv6.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.connection.peer
+    }
+
     /// Completes when the connection is to be closed for another.
     pub(super) async fn closed(&self) {
         self.connection.closed.notified().await;

@@ -4,6 +4,8 @@
 //! share it fairly. Whoever serves other things too gives them a runtime of their own.
 
 mod connections;
+mod instances;
+mod pace;
 mod server;
 mod timely;
 
@@ -17,7 +19,7 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use martello_trust::{Blob, Trusted};
 use martello_vocab::{ByteCount, Code, Limits, Name, code};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -29,6 +31,9 @@ use crate::log::{BudgetedLog, LogLevel, TracingLog};
 use crate::meter::{Abandonment, Breach, Meter, Placement};
 use crate::runtime::{Extension, LoadError, Runtime, Shared};
 use crate::stage::{StageState, closed_wasi, root_causes, trap_code};
+use instances::Instances;
+pub use pace::Patience;
+use pace::TooSlow;
 pub use server::{HttpConfig, serve};
 
 /// The export that makes a component answer HTTP requests, of whatever 0.2 version.
@@ -40,15 +45,12 @@ pub struct HttpComponent<X: Extension> {
     pre: ProxyPre<Guest<X::State>>,
     limits: Limits,
     settings: Arc<BTreeMap<Name, String>>,
-    instances: Arc<Semaphore>,
+    instances: Arc<Instances>,
 }
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum HttpFailure {
-    /// As many instances are alive as may be.
-    #[error("too many requests at once")]
-    Busy,
+pub(crate) enum HttpFailure {
     /// The request cannot be handed to a guest.
     #[error("request cannot be handed to the guest: {0}")]
     Unfit(String),
@@ -84,7 +86,7 @@ impl<X: Extension> Runtime<X> {
             pre: ProxyPre::new(pre).map_err(LoadError::Link)?,
             limits: limits.clone(),
             settings: Arc::default(),
-            instances: Arc::new(Semaphore::new(self.shared.shared_instances)),
+            instances: Arc::new(Instances::new(self.shared.shared_instances)),
         })
     }
 }
@@ -97,22 +99,30 @@ impl<X: Extension> HttpComponent<X> {
         self
     }
 
+    /// The same component, of whose instances one peer may have so many; where nothing is said, half of them.
+    #[must_use]
+    pub fn with_instances_of_peer(self, most: usize) -> Self {
+        self.instances.limit_peer(most);
+        self
+    }
+
     /// Answers one request in a fresh instance. Must be called inside a tokio runtime. Dropping the future stops the
-    /// guest; once there is a response, the guest goes on until it has written the body or reaches a limit.
+    /// guest; once there is a response, the guest goes on until it has written the body or reaches a limit. `held` is
+    /// dropped with the guest.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn handle<B>(
+    pub(crate) async fn handle<B>(
         &self,
         request: Request<B>,
         request_bytes: ByteCount,
         state: X::State,
+        held: impl Send + 'static,
     ) -> Result<Response<WasiBody>, HttpFailure>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let instance = Arc::clone(&self.instances).try_acquire_owned().map_err(|_| HttpFailure::Busy)?;
         let limits = self.limits.clone();
         // Whoever serves a component looks for its panics here; no patient's file comes this way by itself.
         let sink = Arc::new(TracingLog { trace: "http".to_owned() });
@@ -132,7 +142,7 @@ impl<X: Extension> HttpComponent<X> {
         let out = store.data_mut().http().new_response_outparam(sender).map_err(unfit)?;
         let (pre, shared) = (self.pre.clone(), Arc::clone(&self.shared));
         let mut task = StoppedOnDrop(Some(tokio::spawn(async move {
-            let _instance = instance;
+            let _held = held;
             let _running = shared.ticker.running();
             let deadline = store.data().deadline();
             let work = async {
@@ -206,6 +216,7 @@ where
     Limited::new(body, most.as_usize())
         .map_err(move |error| match over.take() {
             Some(over) if error.is::<LengthLimitError>() => over,
+            _ if error.is::<TooSlow>() => Error::ConnectionReadTimeout,
             _ => Error::ConnectionTerminated,
         })
         .boxed_unsync()

@@ -1,25 +1,27 @@
 //! Connections: HTTP/1.1 on hyper, bounded in number, in time and in bytes.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::RETRY_AFTER;
+use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use martello_vocab::ByteCount;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
 use super::connections::{Answering, Connections, NoPlace, Place, Receiving};
+use super::pace::{Pace, Paced, Patience};
 use super::timely::{ResponseDeadline, Timely};
 use super::{HttpComponent, HttpFailure};
 use crate::runtime::Extension;
@@ -46,6 +48,11 @@ pub struct HttpConfig {
     /// How long a client may go on taking a response after the guest's wall deadline. A connection on which it takes
     /// longer is closed, so that clients that do not read cannot hold all places.
     pub response_grace: Duration,
+    /// How slowly a client may send a body and take an answer while an instance is held for it. While other requests wait
+    /// for an instance, it is held to a second and 64 KiB a second besides.
+    pub patience: Patience,
+    /// How long a request may wait for an instance before it is sent away.
+    pub instance_wait: Duration,
     /// The largest request body.
     pub request_bytes: ByteCount,
     /// How long open requests may go on after shutdown was asked for.
@@ -59,6 +66,8 @@ impl Default for HttpConfig {
             connections_of_peer: 64,
             header_timeout: Duration::from_secs(10),
             response_grace: Duration::from_secs(30),
+            patience: Patience::USUAL,
+            instance_wait: Duration::from_secs(5),
             request_bytes: ByteCount::mebibytes(16),
             shutdown: Duration::from_secs(10),
         }
@@ -129,16 +138,14 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
     async fn connection(&self, stream: TcpStream, place: Place, mut stopping: watch::Receiver<()>) {
         // Without it small answers wait for acknowledgements; failing to set it only costs time.
         let _ = stream.set_nodelay(true);
-        let in_time =
-            || Instant::now() + self.component.limits.wall().saturating_add(self.config.response_grace);
-        let deadline = ResponseDeadline::at(in_time());
-        let stream = Timely::new(stream, deadline.clone());
+        let deadline = ResponseDeadline::at(self.in_time());
+        let stream = Timely::new(stream, deadline.clone(), self.pace());
         let answer = service_fn(|request: Request<Incoming>| {
-            deadline.move_to(in_time());
             let at_work = place.at_work();
             let request = Request::map(request, |body| place.receiving(body));
+            let (peer, deadline) = (place.peer(), &deadline);
             async move {
-                let answer = self.answer(request).await;
+                let answer = self.answer(request, peer, deadline).await;
                 Ok::<_, Infallible>(answer.map(|body| Answering { body, _at_work: at_work }))
             }
         });
@@ -170,17 +177,55 @@ impl<X: Extension, F: Fn() -> X::State + Send + Sync + 'static> Service<X, F> {
         }
     }
 
-    async fn answer(&self, request: Request<Receiving<Incoming>>) -> Response<WasiBody> {
+    /// When a response that begins now must be with its client.
+    fn in_time(&self) -> Instant {
+        Instant::now() + self.component.limits.wall().saturating_add(self.config.response_grace)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.config.patience, Arc::clone(&self.component.instances))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Receiving<Incoming>>,
+        peer: IpAddr,
+        deadline: &ResponseDeadline,
+    ) -> Response<WasiBody> {
+        deadline.move_to(self.in_time());
         if request.body().size_hint().lower() > self.config.request_bytes.0 {
             return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large\n");
         }
-        match self.component.handle(request, self.config.request_bytes, (self.state)()).await {
-            Ok(response) => response,
-            Err(HttpFailure::Busy) => {
-                let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n");
-                response.headers_mut().insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
-                response
+        let instances = &self.component.instances;
+        let instance = match instances.try_take(peer) {
+            Some(instance) => instance,
+            None => match tokio::time::timeout(self.config.instance_wait, instances.take(peer)).await {
+                Ok(instance) => instance,
+                Err(_elapsed) => {
+                    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n");
+                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                    return response;
+                }
+            },
+        };
+        deadline.move_to(self.in_time());
+        let given_up = Arc::new(Notify::new());
+        let request = request.map(|body| Paced::new(body, self.pace(), Arc::clone(&given_up)));
+        let held = deadline.held(instance);
+        let answered = self.component.handle(request, self.config.request_bytes, (self.state)(), held);
+        let answered = tokio::select! {
+            biased;
+            () = given_up.notified() => {
+                tracing::debug!(%peer, "a request is given up: its body came too slowly");
+                let mut response =
+                    plain(StatusCode::REQUEST_TIMEOUT, "the body of the request came too slowly\n");
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                return response;
             }
+            answered = answered => answered,
+        };
+        match answered {
+            Ok(response) => response,
             Err(HttpFailure::Unfit(_)) => plain(StatusCode::BAD_REQUEST, "the request is not well formed\n"),
             Err(HttpFailure::Guest(_)) => {
                 plain(StatusCode::BAD_GATEWAY, "the component answered with an error\n")

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use rustix::fs::{Mode, OFlags};
 
 const KEY_BYTES: usize = 32;
 const SALT_BYTES: usize = 32;
@@ -32,7 +33,13 @@ impl DeviceKey {
     /// It cannot be read or made, or others can read it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut bytes = [0_u8; KEY_BYTES];
-        match File::open(path) {
+        // Where a pipe stands in its place, nobody waits for its other end.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        match rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(io::Error::from) {
+            Ok(file) if !file.metadata()?.is_file() => {
+                let text = format!("key {} is no regular file; remove it to have one made", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
             Ok(mut file) => {
                 if file.metadata()?.permissions().mode() & 0o077 != 0 {
                     let text = format!(

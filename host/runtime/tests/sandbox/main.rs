@@ -11,6 +11,7 @@ mod limits;
 #[cfg(test)]
 mod loading;
 #[cfg(test)]
+mod serving;
 mod stage;
 #[cfg(test)]
 mod standard;

@@ -118,7 +118,8 @@ fn providers(
         if is_allowed(&digest) {
             allowed.push((name, file));
         } else {
-            tracing::warn!(name, %digest, "provider library is not allowed and is left out");
+            // Whoever asks for the provider is told: a refusal names what was left out.
+            tracing::debug!(name, %digest, "provider library is not allowed and is left out");
             left_out.push(format!("{name} ({digest})"));
         }
     }
@@ -180,16 +181,24 @@ fn environment(path: &Path, memory: ByteCount) -> Result<Environment, String> {
 }
 
 /// Passes on what the library says. Its words may hold values of a tensor (an index that is out of range) or names that
-/// a guest gave to parts of its own model, so they come at `debug`; where they come from is fixed text.
+/// a guest gave to parts of its own model, so they come at `debug`; where they come from is fixed text. That a library of a
+/// provider is not there is told by the refusal of whoever asked for it, and is nothing to anybody else.
 fn tell(level: LogLevel, category: &str, _: &str, place: &str, message: &str) {
     match level {
-        LogLevel::Fatal | LogLevel::Error => {
+        LogLevel::Fatal | LogLevel::Error if !is_of_provider(message) => {
             tracing::warn!(category, place, "ONNX Runtime tells of an error; its words are logged at debug");
             tracing::debug!(category, place, message, "words of ONNX Runtime");
         }
-        LogLevel::Warning => tracing::debug!(category, place, message, "words of ONNX Runtime"),
+        LogLevel::Fatal | LogLevel::Error | LogLevel::Warning => {
+            tracing::debug!(category, place, message, "words of ONNX Runtime")
+        }
         _ => tracing::trace!(category, place, message, "words of ONNX Runtime"),
     }
+}
+
+/// Whether the words are about a library of a provider that cannot be loaded.
+fn is_of_provider(words: &str) -> bool {
+    words.contains(PROVIDER_NAME) && words.contains("load")
 }
 
 /// The version: what the library says of its build, else what its file name says.
@@ -228,6 +237,14 @@ mod tests {
         assert!(refused.contains("is not allowed"), "{refused}");
         config.allowed_libraries = vec![Digest::of(b"another")];
         assert!(Library::load(&path, &config).err().unwrap().contains("is not allowed"));
+    }
+
+    #[test]
+    fn a_library_of_a_provider_that_is_not_there_is_told_apart_from_an_error() {
+        let missing =
+            "Failed to load library /usr/lib/libonnxruntime_providers_cuda.so with error: no such file";
+        assert!(is_of_provider(missing));
+        assert!(!is_of_provider("Non-zero status code returned while running Gather node"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod arena;
 mod assignment;
+mod heap;
 mod library;
 mod placement;
 
@@ -16,6 +17,7 @@ use ort::value::{DynValue, Outlet, Shape, TensorElementType, TensorRef};
 
 pub(crate) use library::candidates;
 
+use self::heap::Heap;
 use self::library::Library;
 use self::placement::Placed;
 use super::{
@@ -39,12 +41,14 @@ struct OnnxGraph {
     model: Bytes,
     /// The first session, until it is asked for.
     first: std::sync::Mutex<Option<OrtSession>>,
+    heap: Heap,
     interface: Interface,
     execution: Execution,
 }
 
 struct OnnxSession {
     session: OrtSession,
+    heap: Heap,
     inputs: Vec<String>,
     outputs: Vec<(String, ElementType)>,
 }
@@ -70,6 +74,7 @@ impl OnnxRuntime {
 impl Backend for OnnxRuntime {
     fn load(&self, model: &Bytes, wanted: &Wanted<'_>) -> Result<Box<dyn Graph>, ModelError> {
         let (placed, session) = placement::place(&self.library, &self.providers, model, wanted)?;
+        let heap = Heap::of(&self.library, model, &session, wanted.memory)?;
         let interface = Interface { inputs: ports(session.inputs()), outputs: ports(session.outputs()) };
         let execution = Execution {
             backend: BackendKind::Onnxruntime,
@@ -89,6 +94,7 @@ impl Backend for OnnxRuntime {
             placed,
             model: model.clone(),
             first: std::sync::Mutex::new(Some(session)),
+            heap,
             interface,
             execution,
         }))
@@ -140,12 +146,13 @@ impl Graph for OnnxGraph {
         let outputs =
             outputs.ok_or_else(|| refused("an output has a type that wasi:nn cannot name".to_owned()))?;
         let inputs = self.interface.inputs.iter().map(|port| port.name.clone()).collect();
-        Ok(Box::new(OnnxSession { session, inputs, outputs }))
+        Ok(Box::new(OnnxSession { session, heap: self.heap.clone(), inputs, outputs }))
     }
 }
 
 impl Session for OnnxSession {
     fn run(&mut self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
+        self.heap.admit(inputs)?;
         let options = Arc::new(RunOptions::new().map_err(failed)?);
         let hook = Arc::clone(&options);
         stop.on_stop(move || {

@@ -15,7 +15,8 @@ use crate::error::ModelError;
 
 /// Where the files of external weights would be looked for: beneath something that is no folder, so that a model
 /// reaches no file but itself.
-const NO_FOLDER: (&str, &str) = ("session.model_external_initializers_file_folder_path", "/dev/null");
+pub(super) const NO_FOLDER: (&str, &str) =
+    ("session.model_external_initializers_file_folder_path", "/dev/null");
 
 /// A choice of providers that worked once, so that further sessions are made the same way.
 #[derive(Clone)]

@@ -47,8 +47,44 @@ struct Open {
 struct Known {
     /// Dimensions of the inputs, in any expression.
     inputs: HashSet<Symbol>,
-    /// Dimensions that are found out in a run, by themselves alone: an expression over one may be largest anywhere.
+    /// Dimensions that are found out in a run, in expressions that are largest where they are: what is known of them is the
+    /// most that they can be.
     counts: HashSet<Symbol>,
+}
+
+impl Known {
+    fn holds(&self, size: &TDim) -> bool {
+        let symbols = size.symbols();
+        if symbols.iter().all(|symbol| self.inputs.contains(symbol)) {
+            return true;
+        }
+        let all = |sizes: &[TDim]| sizes.iter().all(|size| self.holds(size));
+        match size {
+            TDim::Sym(symbol) => self.counts.contains(symbol),
+            TDim::Add(sizes) | TDim::Min(sizes) | TDim::Max(sizes) | TDim::Broadcast(sizes) => all(sizes),
+            // A factor below zero would turn it round.
+            TDim::Mul(sizes) => all(sizes) && sizes.iter().all(|size| self.is_no_less_than_zero(size)),
+            TDim::MulInt(factor, size) => *factor >= 0 && self.holds(size),
+            TDim::Div(size, _) => self.holds(size),
+            TDim::Val(_) => true,
+            TDim::Ge(..) | TDim::Eq(..) => false,
+        }
+    }
+
+    fn is_no_less_than_zero(&self, size: &TDim) -> bool {
+        match size {
+            TDim::Sym(symbol) => self.inputs.contains(symbol) || self.counts.contains(symbol),
+            TDim::Val(value) => *value >= 0,
+            TDim::Add(sizes)
+            | TDim::Mul(sizes)
+            | TDim::Min(sizes)
+            | TDim::Max(sizes)
+            | TDim::Broadcast(sizes) => sizes.iter().all(|size| self.is_no_less_than_zero(size)),
+            TDim::MulInt(factor, size) => *factor >= 0 && self.is_no_less_than_zero(size),
+            TDim::Div(size, _) => self.is_no_less_than_zero(size),
+            TDim::Ge(..) | TDim::Eq(..) => true,
+        }
+    }
 }
 
 impl Need {
@@ -71,11 +107,13 @@ impl Need {
         Ok(need)
     }
 
+    /// Whether runs are admitted by themselves, each by the shapes of its inputs.
+    pub(super) const fn is_of_shapes(&self) -> bool {
+        self.of_shapes
+    }
+
     /// Refuses a run on tensors of these shapes that needs more than it may.
     pub(super) fn admit(&self, plan: &TypedRunnableModel, inputs: &[Tensor]) -> Result<(), RunError> {
-        if !self.of_shapes {
-            return Ok(());
-        }
         let model = plan.model();
         let mut values = SymbolValues::default();
         for (&outlet, tensor) in model.inputs.iter().zip(inputs) {
@@ -133,11 +171,7 @@ fn check(model: &TypedModel, known: &Known, depth: usize) -> Result<(), Open> {
         for output in &node.outputs {
             let exotic = output.fact.exotic_fact().into_iter().flat_map(|fact| fact.buffer_sizes());
             let mut sizes = output.fact.shape.iter().cloned().chain(exotic);
-            let is_known = |size: &TDim| match size {
-                TDim::Sym(symbol) if known.counts.contains(symbol) => true,
-                size => size.symbols().is_subset(&known.inputs),
-            };
-            if sizes.any(|size| !is_known(&size)) {
+            if sizes.any(|size| !known.holds(&size)) {
                 return Err(open());
             }
         }
