@@ -216,8 +216,13 @@ mod tests {
     #[test]
     fn what_came_of_a_destination_is_counted_in_objects() {
         let with = |delivered, waiting, kept| {
-            Deliveries { purpose: Purpose::Send, to: "PACS@h:104".to_owned(), delivered, waiting, kept }
-                .sentence()
+            sentence(&Deliveries {
+                purpose: Purpose::Send,
+                to: "PACS@h:104".to_owned(),
+                delivered,
+                waiting,
+                kept,
+            })
         };
         assert_eq!(with(1, 0, 0), "1 object sent to PACS@h:104");
         assert_eq!(
