@@ -308,6 +308,58 @@ fn a_watched_folder_is_worked_on_as_files_arrive_until_it_is_stopped() {
     end(child);
 }
 
+/// From now on, no file of this process grows beyond so many bytes; without a number, there is no such bound.
+fn files_grow_to(child: &Child, most: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let limit = Rlimit { current: most.or(maximum), maximum };
+    prlimit(Pid::from_raw(child.id().try_into().unwrap()), Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn a_run_that_watches_waits_for_a_disk_that_takes_nothing_and_goes_on_when_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, output) = (folder.path().join("state"), folder.path().join("out"));
+    let input = folder.path().join("in");
+    fs::create_dir(&input).unwrap();
+    // The shell sees to it that a file that would grow too large is an error and no signal.
+    let program = run(&state, &input, &output);
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+        .arg(program.get_program())
+        .args(program.get_args());
+    command.arg("--watch").env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = std::sync::Arc::<std::sync::Mutex<String>>::default();
+    let (mut lines, to) = (child.stderr.take().unwrap(), std::sync::Arc::clone(&said));
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count) = std::io::Read::read(&mut lines, &mut bytes)
+            && count > 0
+        {
+            to.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    });
+    until("the run is ready", || output.join("report.jsonl").exists().then_some(())).unwrap();
+    let lines = || json_lines(&output.join("report.jsonl")).unwrap_or_default();
+    // One first, so that everything is compiled.
+    fs::copy(samples().join("CT_small.dcm"), input.join("one.dcm")).unwrap();
+    until("the first file is complete", || (lines().len() == 1).then_some(())).unwrap();
+    files_grow_to(&child, Some(1));
+    fs::copy(samples().join("rtdose_rle.dcm"), input.join("two.dcm")).unwrap();
+    until("the run says that it waits", || said.lock().unwrap().contains("disk-full").then_some(())).unwrap();
+    assert!(fs::read_dir(output.join("quarantine")).unwrap().next().is_none());
+    files_grow_to(&child, None);
+    until("the second file is complete", || (lines().len() == 2).then_some(())).unwrap();
+    assert!(lines().iter().all(|line| line["outcome"] == "done"), "{:?}", lines());
+    terminate(&child);
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", said.lock().unwrap());
+    assert!(summary(&ended)["waits"].as_u64().unwrap() > 0);
+}
+
 #[test]
 fn a_file_that_was_judged_while_it_was_being_written_has_one_line_when_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -329,6 +381,8 @@ fn a_file_that_was_judged_while_it_was_being_written_has_one_line_when_it_is_who
     drop(file);
     // While the run goes on, not only at its end.
     until("the whole stands alone", || (outcomes() == ["done"]).then_some(())).unwrap();
+    let line = &json_lines(&output.join("report.jsonl")).unwrap()[0];
+    assert!(line["instead_of"][0]["code"].is_string(), "{line}");
     assert_eq!(fs::read_dir(output.join("quarantine")).unwrap().count(), 0);
     end(child);
 }

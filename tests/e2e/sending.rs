@@ -245,6 +245,63 @@ fn originals_reach_the_archive_although_nothing_works_the_spool_off_and_it_is_fu
 }
 
 #[test]
+fn components_that_did_not_run_come_back_without_a_restart_while_originals_are_forwarded() {
+    let Some(storescu) = program("storescu").unwrap() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(archive) = Archive::storescp(folder.path(), free_port(), &[]) else { return };
+    let (bundle, trust) = imaging_bundle().unwrap();
+    let missing = folder.path().join("trust.json");
+    let arguments = ["--bypass", &archive.address()];
+    let receiver = Receiver::start_with(folder.path(), &(bundle, missing.clone()), &arguments);
+    let (stored, said) = dcmtk(&storescu, &receiver, &["-aec", "MARTELLO"], &[sample("CT_small.dcm")]);
+    assert!(stored, "{said}");
+    archive.holds(&receiver.state, 1);
+    assert!(receiver.lines().is_empty());
+    fs::copy(trust, missing).unwrap();
+    assert_eq!(receiver.complete(1).len(), 1);
+    receiver.stop();
+}
+
+#[test]
+fn a_signal_while_the_queue_is_full_is_an_orderly_end_and_the_next_run_sends_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let (input, state) = (folder.path().join("in"), folder.path().join("state"));
+    fs::create_dir(&input).unwrap();
+    for name in ["CT_small.dcm", "rtdose_rle.dcm"] {
+        fs::copy(sample(name), input.join(name)).unwrap();
+    }
+    let (bundle, trust) = imaging_bundle().unwrap();
+    let address = format!("ARCHIVE@127.0.0.1:{port}");
+    let run = |log: &str| {
+        let mut command = martello(&state);
+        command
+            .args(["--log", log, "run"])
+            .arg(&bundle)
+            .arg("--trust")
+            .arg(&trust)
+            .arg("--input")
+            .arg(&input);
+        command.arg("--output").arg(folder.path().join("out"));
+        command.args(["--send-dicom", &address, "--queue-objects", "1", "--concurrency", "1"]);
+        command
+    };
+    let told = folder.path().join("told");
+    let mut command = run("warn");
+    let mut child = command.stdout(Stdio::null()).stderr(File::create(&told).unwrap()).spawn().unwrap();
+    let says = |words: &str| fs::read_to_string(&told).unwrap().contains(words).then_some(());
+    until("the second object waits for room", || says("waits for room in the queue")).unwrap();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let status = martello_tests::wait(&mut child, martello_tests::DEADLINE).unwrap();
+    assert_eq!(status.code(), Some(130), "{}", fs::read_to_string(&told).unwrap());
+    assert_eq!(queued(&state), [1, 0]);
+    let Some(archive) = Archive::storescp(folder.path(), port, &[]) else { return };
+    let ended = finish(&mut run("warn")).unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!((archive.objects().len(), queued(&state)), (2, [0, 0]));
+}
+
+#[test]
 fn an_original_for_which_the_queue_of_the_archive_has_no_room_is_not_acknowledged() {
     let Some(storescu) = program("storescu").unwrap() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,38 +1,31 @@
-//! Sending objects on while a bundle runs, and forwarding originals past it: the arguments, and the threads that do it.
+//! Sending objects on while a bundle runs, and forwarding originals past it: the arguments. `martello_engine` does it.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use martello_engine::OutputFile;
-use martello_ingest::dicom::{AeTitle, DicomAddress, DicomPeer, Encryption, SendingPatience, is_part10};
-use martello_ingest::{
-    PutError, Queue, QueueError, QueueLimits, Retry, Sender, TlsClient, TlsError, TlsIdentity,
-};
+use martello_engine::{Deliveries, Outgoing, Purpose};
+use martello_ingest::dicom::{AeTitle, DicomAddress, DicomPeer, Encryption, SendingPatience};
+use martello_ingest::{Queue, QueueError, QueueLimits, Retry, Sender, TlsClient, TlsError, TlsIdentity};
 use martello_vocab::ByteCount;
-use serde::Serialize;
 
 use crate::output::{Advice, Output, counted};
 
 /// The folder under the state folder in which objects wait to be delivered, one folder a destination.
 const OUTGOING: &str = "outgoing";
-/// How long a run that is done waits for deliveries without one being made, before it leaves the rest to the next run.
-const UNMOVED: Duration = Duration::from_secs(10);
-/// How often it looks.
-const TURN: Duration = Duration::from_millis(100);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where objects are sent.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SendArgs {
     /// Send each DICOM object that leaves the pipeline to this peer (C-STORE), and go on trying until it is there (may be
-    /// given more than once). TITLE@tls://HOST:PORT for a peer under TLS.
+    /// given more than once). TITLE@tls://HOST:PORT for a peer under TLS. A run that is done waits until everything is there, or
+    /// for 10 seconds nothing was taken; the next run goes on with the rest. A signal ends that wait, a second one also what
+    /// is being sent.
     #[arg(long, value_name = "TITLE@HOST:PORT")]
     send_dicom: Vec<DicomAddress>,
     /// Forward each object as it came to this archive of the house, before and whatever else happens to it (may be given
@@ -54,31 +47,6 @@ pub(crate) struct SendArgs {
     /// Objects that may wait for one destination.
     #[arg(long, value_name = "N", default_value = "100000")]
     queue_objects: NonZero<u64>,
-}
-
-/// What objects are sent to a destination for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Purpose {
-    /// They left the pipeline.
-    Send,
-    /// They are originals.
-    Bypass,
-}
-
-impl Purpose {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Send => "send",
-            Self::Bypass => "bypass",
-        }
-    }
-}
-
-/// Queues that are open. Nothing is delivered yet.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    destinations: Vec<(Purpose, Sender)>,
 }
 
 impl SendArgs {
@@ -115,7 +83,7 @@ impl SendArgs {
             bytes: ByteCount(self.queue_size.get().saturating_mul(1 << 20)),
             expiry: self.send_expiry.map(|days| DAY.saturating_mul(days.get())),
         };
-        let mut destinations = Vec::new();
+        let mut outgoing = Outgoing::default();
         let mut folders = BTreeSet::new();
         let wanted = self.bypass.iter().map(|to| (Purpose::Bypass, to));
         for (purpose, address) in wanted.chain(self.send_dicom.iter().map(|to| (Purpose::Send, to))) {
@@ -141,12 +109,12 @@ impl SendArgs {
             {
                 tracing::warn!(to = %address, "originals go over the network unencrypted");
             }
-            destinations.push((purpose, Sender { queue, peer, retry: Retry::default() }));
+            outgoing.add(purpose, Sender { queue, peer, retry: Retry::default() });
         }
         for folder in left_over(&root, &folders) {
             output.note(&format!("objects wait in `{}`, and nothing is sent there now", folder.display()));
         }
-        Ok(Outgoing { destinations })
+        Ok(outgoing)
     }
 
     fn tls(&self, identity: Option<&TlsIdentity>) -> anyhow::Result<Option<TlsClient>> {
@@ -216,159 +184,21 @@ fn left_over(root: &Path, wanted: &BTreeSet<String>) -> Vec<PathBuf> {
     others.map(|folder| folder.path()).filter(holds_objects).collect()
 }
 
-impl Outgoing {
-    fn queues(&self, purpose: Purpose) -> Vec<Arc<Queue>> {
-        let of_purpose = self.destinations.iter().filter(|(of, _)| *of == purpose);
-        of_purpose.map(|(_, sender)| Arc::clone(&sender.queue)).collect()
+/// What came of a destination, in a sentence.
+pub(crate) fn sentence(deliveries: &Deliveries) -> String {
+    let Deliveries { purpose, to, delivered, waiting, kept } = deliveries;
+    let what = match purpose {
+        Purpose::Send => "sent to",
+        Purpose::Bypass => "forwarded to",
+    };
+    let mut text = format!("{} {what} {to}", counted(*delivered, "object"));
+    if *waiting > 0 {
+        text.push_str(&format!("; {waiting} to go, with which the next run goes on"));
     }
-
-    /// The queues into which originals go.
-    pub(crate) fn bypass(&self) -> Vec<Arc<Queue>> {
-        self.queues(Purpose::Bypass)
+    if *kept > 0 {
+        text.push_str(&format!("; {kept} not taken and kept (--resend tries again)"));
     }
-
-    /// The queues into which what leaves the pipeline goes.
-    pub(crate) fn exports(&self) -> Exports {
-        Exports(self.queues(Purpose::Send))
-    }
-
-    /// Whatever waits for room in a queue or for something to come, or would, waits no longer once this is called.
-    pub(crate) fn closer(&self) -> impl Fn() + Send + 'static {
-        let queues: Vec<_> = self.destinations.iter().map(|(_, sender)| Arc::clone(&sender.queue)).collect();
-        move || queues.iter().for_each(|queue| queue.close())
-    }
-
-    /// Begins to deliver.
-    pub(crate) fn start(self) -> anyhow::Result<Delivering> {
-        let stop = Arc::<AtomicBool>::default();
-        let mut started = Vec::new();
-        for (purpose, sender) in self.destinations {
-            let destination = Destination {
-                purpose,
-                address: sender.peer.address.clone(),
-                queue: Arc::clone(&sender.queue),
-            };
-            let stop = Arc::clone(&stop);
-            let thread = std::thread::Builder::new()
-                .name("sender".to_owned())
-                .spawn(move || sender.deliver(&stop))
-                .context("starting a thread that sends")?;
-            started.push((destination, thread));
-        }
-        Ok(Delivering { stop, started })
-    }
-}
-
-/// Where what leaves the pipeline is handed over, before it counts as done.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Exports(Vec<Arc<Queue>>);
-
-impl Exports {
-    /// Puts the DICOM objects among these files into every queue, durably. Waits where a queue is full.
-    pub(crate) fn take(&self, output: &Path, files: &[&OutputFile]) -> std::io::Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let mut objects = Vec::new();
-        for file in files {
-            let path = output.join(&file.path);
-            if is_part10(&path)? {
-                objects.push((path, file.digest, file.bytes));
-            }
-        }
-        for queue in &self.0 {
-            queue.put_when_there_is_room(&objects).map_err(|error| match error {
-                PutError::Disk(error) => error,
-                other => std::io::Error::other(other),
-            })?;
-        }
-        Ok(())
-    }
-}
-
-struct Destination {
-    purpose: Purpose,
-    address: DicomAddress,
-    queue: Arc<Queue>,
-}
-
-/// Objects are being delivered.
-pub(crate) struct Delivering {
-    stop: Arc<AtomicBool>,
-    started: Vec<(Destination, JoinHandle<()>)>,
-}
-
-/// What came of a destination, for the summary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Deliveries {
-    purpose: Purpose,
-    to: String,
-    /// In this run.
-    delivered: u64,
-    /// They wait, and the next run goes on with them.
-    waiting: u64,
-    /// They were set aside; the folder `kept` of the queue holds them, with a code.
-    kept: u64,
-}
-
-impl Deliveries {
-    /// In a sentence.
-    pub(crate) fn sentence(&self) -> String {
-        let Self { purpose, to, delivered, waiting, kept } = self;
-        let what = match purpose {
-            Purpose::Send => "sent to",
-            Purpose::Bypass => "forwarded to",
-        };
-        let mut text = format!("{} {what} {to}", counted(*delivered, "object"));
-        if *waiting > 0 {
-            text.push_str(&format!("; {waiting} to go, with which the next run goes on"));
-        }
-        if *kept > 0 {
-            text.push_str(&format!("; {kept} not taken and kept (--resend tries again)"));
-        }
-        text
-    }
-}
-
-impl Delivering {
-    /// Waits until everything is delivered, or for some time nothing was.
-    pub(crate) fn drain(&self) {
-        let look = || {
-            let states = self.started.iter().map(|(destination, _)| destination.queue.state_now());
-            states.fold((0, 0), |(waiting, gone), state| {
-                (waiting + state.waiting, gone + state.delivered + state.kept)
-            })
-        };
-        let (mut waiting, mut gone) = look();
-        let mut moved = Instant::now();
-        while waiting > 0 && moved.elapsed() < UNMOVED && !self.stop.load(Ordering::Relaxed) {
-            std::thread::sleep(TURN);
-            let now = look();
-            if now.1 != gone {
-                moved = Instant::now();
-            }
-            (waiting, gone) = now;
-        }
-    }
-
-    /// Ends all deliveries, and waits until they have ended.
-    pub(crate) fn end(self) -> anyhow::Result<Vec<Deliveries>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.started.iter().for_each(|(destination, _)| destination.queue.close());
-        let mut all = Vec::new();
-        for (Destination { purpose, address, queue }, thread) in self.started {
-            thread.join().map_err(|_panic| anyhow::anyhow!("a thread that sends ended in disorder"))?;
-            let state = queue.state_now();
-            all.push(Deliveries {
-                purpose,
-                to: address.to_string(),
-                delivered: state.delivered,
-                waiting: state.waiting,
-                kept: state.kept,
-            });
-        }
-        Ok(all)
-    }
+    text
 }
 
 #[cfg(test)]
@@ -386,8 +216,13 @@ mod tests {
     #[test]
     fn what_came_of_a_destination_is_counted_in_objects() {
         let with = |delivered, waiting, kept| {
-            Deliveries { purpose: Purpose::Send, to: "PACS@h:104".to_owned(), delivered, waiting, kept }
-                .sentence()
+            sentence(&Deliveries {
+                purpose: Purpose::Send,
+                to: "PACS@h:104".to_owned(),
+                delivered,
+                waiting,
+                kept,
+            })
         };
         assert_eq!(with(1, 0, 0), "1 object sent to PACS@h:104");
         assert_eq!(

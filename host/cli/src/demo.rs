@@ -15,8 +15,8 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use martello_bundle::{VerifiedBundle, ephemeral_of, open_path, write_archive};
 use martello_engine::{
-    ActivationError, Active, Device, DeviceConfig, DeviceError, FolderRun, Input, MissingOutputs, Observer,
-    ReportLine, ReportMode, Stop, WatchMode,
+    ActivationError, Active, Device, DeviceConfig, DeviceError, DiskPatience, FolderRun, Input,
+    MissingOutputs, Observer, ReportLine, ReportMode, Stop, WatchMode,
 };
 use martello_runtime::Payload;
 use martello_trust::{Role, RootDocument, SigningKey, Timestamp, TrustRoot};
@@ -217,6 +217,7 @@ impl Stage {
 
     async fn run(&self, active: Arc<Active>, samples: &Path) -> anyhow::Result<Vec<ReportLine>> {
         let run = FolderRun {
+            disk: DiskPatience::default(),
             input: Input::Folder(samples.to_owned()),
             output: self.root.join("out"),
             watch: WatchMode::Once,

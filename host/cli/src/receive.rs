@@ -51,7 +51,7 @@ pub(crate) struct ReceiveArgs {
     /// Authorities (PEM) that certificates of peers must come from. Without it, peers show none.
     #[arg(long, value_name = "FILE", requires = "dicom_tls_cert")]
     dicom_client_ca: Option<PathBuf>,
-    /// Associations that are open at once.
+    /// Associations that are open at once. Beside them, 64 connections may be held that have not asked for one yet.
     #[arg(long, value_name = "N", default_value = "16", requires = "dicom_listen")]
     associations: NonZero<usize>,
     /// Bytes of objects that may wait for their turn, in MiB; beyond, senders are told that there is no room.
@@ -133,15 +133,22 @@ impl Receiver {
         Input::Spool(Arc::clone(&self.spool))
     }
 
-    /// Begins to serve peers, until the door is closed. When it is closed, the run ends.
-    pub(crate) fn start(self, door: Door, run: Stop, output: &Output) -> anyhow::Result<Receiving> {
+    /// Begins to serve peers, until the door is closed. When it is closed, the run ends, and `close` ends what waits for room
+    /// in a queue.
+    pub(crate) fn start(
+        self,
+        door: Door,
+        run: Stop,
+        close: impl Fn() + Send + 'static,
+        output: &Output,
+    ) -> anyhow::Result<Receiving> {
         let address = self.listener.address();
         let spool = Arc::clone(&self.spool);
         let work = {
             let door = door.clone();
             move || {
                 // Whatever ends this thread ends the run too: else objects would stay away and nobody would know.
-                let _ends = Ends(run, door.clone());
+                let _ends = Ends(run, door.clone(), close);
                 self.listener.serve(&door.0);
             }
         };
@@ -168,12 +175,13 @@ impl Receiving {
     }
 }
 
-struct Ends(Stop, Door);
+struct Ends<F: Fn()>(Stop, Door, F);
 
-impl Drop for Ends {
+impl<F: Fn()> Drop for Ends<F> {
     fn drop(&mut self) {
-        self.0.complete();
         self.1.close();
+        (self.2)();
+        self.0.complete();
     }
 }
 
@@ -190,5 +198,22 @@ impl Door {
     /// Whether somebody has closed it.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_the_receiver_ends_waiting_for_room_and_the_run() {
+        let (door, closed) = (Door::default(), Arc::<AtomicBool>::default());
+        let (of_thread, close) = (door.clone(), Arc::clone(&closed));
+        let ended = std::thread::spawn(move || {
+            let _ends = Ends(Stop::default(), of_thread, move || close.store(true, Ordering::Relaxed));
+            panic!("on purpose");
+        });
+        assert!(ended.join().is_err());
+        assert!(door.is_closed() && closed.load(Ordering::Relaxed));
     }
 }

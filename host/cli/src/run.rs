@@ -11,15 +11,16 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use martello_bundle::{BundleError, VerifiedBundle};
 use martello_engine::{
-    ActivationError, Active, Device, DeviceConfig, FolderRun, Ignored, Input, JournalError, MissingOutputs,
-    Observer, OutputFile, ReportLine, ReportMode, RunError, Stop, Summary, WatchMode, explain,
+    ActivationError, Active, Deliveries, Delivering, Device, DeviceConfig, DiskPatience, Export, Exports,
+    FolderRun, Ignored, Input, JournalError, MissingOutputs, NotTaken, Observer, Outgoing, ReportLine,
+    ReportMode, RunError, Stop, Summary, WatchMode, explain,
 };
 use martello_trust::TrustRoot;
 use martello_vocab::ByteCount;
 use serde::Serialize;
 
 use crate::bundle::refused;
-use crate::deliver::{Deliveries, Delivering, Exports, Outgoing, SendArgs};
+use crate::deliver::{self, SendArgs};
 use crate::output::{Advice, Format, Output, counted, exit, next_step};
 use crate::receive::{Door, ReceiveArgs, Receiver, Receiving};
 use crate::{places, refusal};
@@ -136,6 +137,9 @@ struct SummaryObject {
     missing: u64,
     left: u64,
     ignored: IgnoredObject,
+    /// How often the run waited because a disk was full or failed.
+    #[serde(skip_serializing_if = "is_none")]
+    waits: u64,
     /// Originals that went to the bypass alone, because nothing worked the spool off.
     #[serde(skip_serializing_if = "is_none")]
     passed_by: u64,
@@ -181,9 +185,11 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
         on_a_signal(&outgoing);
         let run = Run { args, stop: &stop, runtime: &runtime, output, begun };
         let input = run.input(receiver.as_ref());
-        let receiving = receiver.map(|receiver| receiver.start(door, stop.clone(), output)).transpose()?;
+        let close = outgoing.closer();
+        let receiving =
+            receiver.map(|receiver| receiver.start(door, stop.clone(), close, output)).transpose()?;
         let exports = outgoing.exports();
-        let delivering = outgoing.start()?;
+        let delivering = outgoing.start().context(NO_SENDER)?;
         let summary = run.go(active, input, exports);
         return run.end(summary, receiving, delivering);
     }
@@ -192,27 +198,45 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     on_a_signal(&outgoing);
     let run = Run { args, stop: &stop, runtime: &runtime, output, begun };
     let input = run.input(receiver.as_ref());
-    let exports = outgoing.exports();
-    let delivering = outgoing.start()?;
+    let (exports, close) = (outgoing.exports(), outgoing.closer());
+    let delivering = outgoing.start().context(NO_SENDER)?;
     let receiving =
-        receiver.map(|receiver| receiver.start(door.clone(), stop.clone(), output)).transpose()?;
-    let ran = open(args, &config, output, || Ok(())).and_then(|active| Ok(run.go(active, input, exports)?));
-    let code = match ran {
-        Ok(summary) => return run.end(Ok(summary), receiving, delivering),
-        Err(NoRun::Ended(code)) => code,
-        Err(NoRun::Failed(error)) => output.failure(exit::FAILURE, &format!("{error:#}"), &next_step(&error)),
-    };
-    if !door.is_closed() {
-        output
-            .note("no component runs; objects are received and forwarded all the same, until a signal comes");
-        tracing::error!("no component runs, and originals are forwarded all the same");
-        while !door.is_closed() {
+        receiver.map(|receiver| receiver.start(door.clone(), stop.clone(), close, output)).transpose()?;
+    let mut pause = FIRST_PAUSE;
+    let code = loop {
+        let tried = Instant::now();
+        let ran = open(args, &config, output, || Ok(()))
+            .and_then(|active| Ok(run.go(active, input.clone(), exports.clone())?));
+        let code = match ran {
+            Ok(summary) => return run.end(Ok(summary), receiving, delivering),
+            Err(NoRun::Ended(code)) => code,
+            Err(NoRun::Failed(error)) => {
+                output.failure(exit::FAILURE, &format!("{error:#}"), &next_step(&error))
+            }
+        };
+        // Whatever ran for so long was well then.
+        if tried.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        if !door.is_closed() {
+            output.note(&format!(
+                "no component runs; objects are received and forwarded all the same, and the components are tried again in {} s",
+                pause.as_secs()
+            ));
+            tracing::error!(again_in = ?pause, "no component runs, and originals are forwarded all the same");
+        }
+        let begun = Instant::now();
+        while !door.is_closed() && begun.elapsed() < pause {
             std::thread::sleep(HELD_OPEN_TURN);
         }
-    }
+        if door.is_closed() {
+            break code;
+        }
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    };
     let (passed_by, deliveries) = run.close(receiving, delivering)?;
     for line in &deliveries {
-        output.note(&line.sentence());
+        output.note(&deliver::sentence(line));
     }
     if passed_by > 0 {
         let objects = counted(passed_by, "object");
@@ -221,6 +245,12 @@ pub(crate) fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// After how long components that do not run are tried again for the first time, while originals are forwarded. The pause is
+/// doubled until
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// it is this long: a bundle that is put right, or a disk that has room again, is then found within a few minutes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const NO_SENDER: &str = "starting a thread that sends";
 /// How often a run whose components do not run looks at whether to end.
 const HELD_OPEN_TURN: Duration = Duration::from_millis(100);
 
@@ -321,6 +351,7 @@ impl Run<'_> {
             report: if args.private_report { ReportMode::Private } else { ReportMode::Named },
             concurrency: args.concurrency.unwrap_or(cores),
             missing: if args.leave_missing { MissingOutputs::Leave } else { MissingOutputs::Restore },
+            disk: DiskPatience::default(),
         };
         let progress = Arc::new(Progress::new(output, exports));
         let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
@@ -338,7 +369,7 @@ impl Run<'_> {
         delivering: Delivering,
     ) -> anyhow::Result<(u64, Vec<Deliveries>)> {
         let received = receiving.map_or(Ok(0), Receiving::end);
-        let delivered = delivering.end()?;
+        let delivered = delivering.end(self.stop);
         Ok((received?, delivered))
     }
 
@@ -364,6 +395,7 @@ impl Run<'_> {
             missing: summary.missing,
             left: summary.left,
             ignored: summary.ignored.into(),
+            waits: summary.waits,
             passed_by,
             deliveries,
             bundle,
@@ -406,11 +438,17 @@ fn sentence(summary: &Summary, object: &SummaryObject) -> String {
             counted(folders, "folder")
         ));
     }
+    if summary.waits > 0 {
+        text.push_str(&format!(
+            "\nwaited {} because a disk was full or failed (martello explain disk-full)",
+            counted(summary.waits, "time")
+        ));
+    }
     if summary.this_run.quarantined > 0 {
         text.push_str("\nwhy files are in quarantine: martello explain CODE, with the codes of the report");
     }
     for deliveries in &object.deliveries {
-        text.push_str(&format!("\n{}", deliveries.sentence()));
+        text.push_str(&format!("\n{}", deliver::sentence(deliveries)));
     }
     if object.passed_by > 0 {
         text.push_str(&format!(
@@ -557,8 +595,8 @@ impl Observer for Progress {
         self.bar.inc(1);
     }
 
-    fn exported(&self, output: &Path, exports: &[&OutputFile]) -> std::io::Result<()> {
-        self.exports.take(output, exports)
+    fn exported(&self, exports: &[Export<'_>]) -> Result<(), NotTaken> {
+        self.exports.take(exports)
     }
 }
 

@@ -156,6 +156,11 @@ pub const ALL: &[Explanation] = &[
         "see who put the link there, and remove it; to keep results elsewhere, give that place as --output (or --state): these themselves may be links",
     ),
     host(
+        code::DISK_FULL,
+        "a run waits or has ended: the disk under its output folder or its state folder is full, over its quota, or fails; no file was judged for it",
+        "free space, or see the disk; a run that watches or receives goes on by itself, another one waits for a minute and is then to be started again",
+    ),
+    host(
         code::MODEL_LIMIT,
         "a model was refused: loading it, or running its golden vectors, takes more than a model may",
         "raise --model-memory or --model-time if you trust whoever made the model; else use another model or --backend",

@@ -4,6 +4,7 @@
 //! outputs of all inputs that wait durable together, commits them to the journal in one transaction, and then writes
 //! their report lines. What is not in the journal did not happen and is done again.
 
+mod disk;
 mod dispatch;
 mod earlier;
 mod feeder;
@@ -14,16 +15,17 @@ mod scribe;
 mod stopping;
 mod worker;
 
+use std::fs::File;
 use std::io;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use martello_ingest::{Folder, Ignored, IngestError};
 use martello_runtime::Pseudonyms;
-use martello_store::place::Link;
+use martello_store::place::{self, Link, Tree};
 use martello_store::{Binding, Journal, JournalError, Tally};
 use martello_vocab::{Code, code};
 use tokio::sync::mpsc;
@@ -31,12 +33,14 @@ use tokio::sync::mpsc;
 use crate::activation::Active;
 use crate::outputs::Destination;
 use crate::report::{OutputFile, ReportLine};
+use disk::{Disk, Step};
 use dispatch::dispatch;
 use feeder::Feeder;
 use scribe::Scribe;
 pub use stopping::Stop;
 use worker::Worker;
 
+pub use disk::DiskPatience;
 pub use input::Input;
 
 /// Complete inputs that may wait for the scribe; beyond, workers wait.
@@ -57,6 +61,8 @@ pub struct FolderRun {
     pub concurrency: NonZero<usize>,
     /// What becomes of outputs that were taken away since an earlier run.
     pub missing: MissingOutputs,
+    /// How long it waits for a disk that is full or fails.
+    pub disk: DiskPatience,
 }
 
 /// Whether to go on with what comes later.
@@ -103,6 +109,8 @@ pub struct Summary {
     pub failed_again: u64,
     /// Inputs that were found and not completed, or not looked at, because the run was stopped.
     pub left: u64,
+    /// How often the run waited because a disk was full or failed.
+    pub waits: u64,
     /// What the last scan of the input folder left alone.
     pub ignored: Ignored,
     /// All complete inputs of the output folder.
@@ -117,14 +125,43 @@ pub trait Observer: Send + Sync {
     fn completed(&self, line: Option<&ReportLine>);
     /// These exports of one input or several stand durably under their names in the output folder, and their inputs are not
     /// recorded as done yet: whoever hands them on takes them over now, durably. Called once for each file, and once more
-    /// where the process ended before the record. May wait.
+    /// where the process ended before the record, or the disk failed. May wait.
     ///
     /// # Errors
-    /// They cannot be taken over: the run ends, and the next one does the inputs again.
-    fn exported(&self, output: &Path, exports: &[&OutputFile]) -> io::Result<()> {
-        let _ = (output, exports);
+    /// They cannot be taken over.
+    fn exported(&self, exports: &[Export<'_>]) -> Result<(), NotTaken> {
+        let _ = exports;
         Ok(())
     }
+}
+
+/// A file that was put out by a port of the pipeline.
+#[derive(Debug, Clone, Copy)]
+pub struct Export<'a> {
+    /// What the report says of it.
+    pub file: &'a OutputFile,
+    tree: &'a Tree,
+}
+
+impl Export<'_> {
+    /// Opens it to read it. No link is followed.
+    ///
+    /// # Errors
+    /// It is not there any more, or the disk refuses.
+    pub fn open(&self) -> io::Result<File> {
+        self.tree.read(&self.file.path)
+    }
+}
+
+/// What leaves the pipeline was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Whoever takes it over is to end: the inputs are left to the next run, and that is no error.
+    #[error("whoever takes over what leaves the pipeline is to end")]
+    Ending,
+    /// The run waits and asks again where a disk is full or fails, and else ends; the next one does the inputs again.
+    #[error("what leaves the pipeline was not taken over")]
+    Failed(#[from] io::Error),
 }
 
 /// A run cannot go on.
@@ -154,9 +191,25 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// The reason code of a run that is refused or ended for what its output folder holds.
+    /// Whether a disk is full or fails, so that the same may go well later.
+    fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_of_the_disk(),
+            Self::Output { source, .. }
+            | Self::Write { source, .. }
+            | Self::Settle { source, .. }
+            | Self::HandOn { source, .. }
+            | Self::Report { source, .. } => place::is_of_the_disk(source),
+            _ => false,
+        }
+    }
+}
+
+impl RunError {
+    /// The reason code of a run that is refused or ended for what its output folder holds, or for its disk.
     pub fn code(&self) -> Option<Code> {
         match self {
+            _ if self.is_of_the_disk() => Some(Code::of(code::DISK_FULL)),
             Self::Journal(error) => error.code(),
             Self::Output { source, .. }
             | Self::Write { source, .. }
@@ -196,18 +249,22 @@ impl FolderRun {
         if destination.makes(folder.path(), exports()) {
             return Err(RunError::OwnOutputs { input: folder.path().to_owned() });
         }
-        let output = destination.make().map_err(in_output)?;
+        let disk = Arc::new(Disk::new(self.disk, self.watch, stop.clone()));
+        let output = disk.insist(Step::Write, || destination.make().map_err(in_output))?;
         // INVARIANT: nothing in the folder is touched before the journal is held: another process may be at work
         // there. Kept by `a_second_process_on_one_output_folder_is_refused_and_harms_nothing`.
         let remains = output.remains(exports()).map_err(in_output)?;
         let key_id = active.site_key.key_id();
         let key_of = |name: &str, line: &str| restoring::key_of(&active.site_key, name, line);
         let binding = Binding { bundle: active.bundle_digest, pseudonym_key: &key_id, key_of: &key_of };
-        let journal = Arc::new(Journal::open(output.memory(), &binding, remains)?);
-        output.prepare(exports()).map_err(in_output)?;
-        restoring::review(&journal, output.tree(), self.missing)?;
+        let open = || Ok(Journal::open(output.memory(), &binding, remains)?);
+        let journal = Arc::new(disk.insist(Step::Journal, open)?);
+        disk.insist(Step::Write, || output.prepare(exports()).map_err(in_output))?;
+        let review = || Ok(restoring::review(&journal, output.tree(), self.missing)?);
+        disk.insist(Step::Journal, review)?;
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
         let scribe = Scribe::open(
+            Arc::clone(&disk),
             Arc::clone(&journal),
             output.clone(),
             self.input.clone(),
@@ -243,6 +300,7 @@ impl FolderRun {
             observer,
             stop,
             turns: Arc::default(),
+            disk: Arc::clone(&disk),
         };
         let worked = dispatch(Arc::new(worker), found, self.concurrency, &at_work).await;
         // Joining does not wait long: the feeder ended, or its channel did; the scribe ends with the last sender.
@@ -261,7 +319,8 @@ impl FolderRun {
                 MissingOutputs::Leave => 0,
             },
             failed_again: worked.failed_again,
-            left: fed.left + worked.left,
+            left: fed.left + worked.left + written.left,
+            waits: disk.waits(),
             ignored: fed.ignored,
             all: journal.tally()?,
         })

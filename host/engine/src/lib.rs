@@ -8,6 +8,7 @@
 //! Nothing here parses arguments or prints; programs do.
 
 mod activation;
+mod delivery;
 pub mod explain;
 mod folder_run;
 mod footprint;
@@ -20,8 +21,10 @@ mod site_key;
 mod verdicts;
 
 pub use activation::{ActivationError, Active, Device, DeviceConfig, DeviceError};
+pub use delivery::{Deliveries, Delivering, Exports, Outgoing, Purpose, UNMOVED};
 pub use folder_run::{
-    FolderRun, Input, MissingOutputs, Observer, ReportMode, RunError, Stop, Summary, WatchMode,
+    DiskPatience, Export, FolderRun, Input, MissingOutputs, NotTaken, Observer, ReportMode, RunError, Stop,
+    Summary, WatchMode,
 };
 pub use martello_ingest::Ignored;
 pub use martello_pipeline::PlanError;
@@ -29,8 +32,8 @@ pub use martello_store::JournalError;
 pub use nn::{NnExtension, PassModel};
 pub use pass::{Exported, Pass, Refusal, StageRun};
 pub use report::{
-    FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, QuarantineNote, REPORT_SCHEMA, ReportLine,
-    StageLine, Timings,
+    FindingEntry, FindingsFile, ModelLine, ModelRun, OutputFile, Part, QuarantineNote, REPORT_SCHEMA,
+    ReportLine, StageLine, Timings,
 };
 pub use site_key::{SiteKey, SiteKeyError};
 pub use verdicts::inference;

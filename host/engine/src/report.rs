@@ -9,7 +9,7 @@ use std::time::Duration;
 use martello_inference::Execution;
 use martello_pipeline::Finding;
 use martello_vocab::{Code, Digest, Name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pass::StageRun;
 
@@ -41,10 +41,14 @@ pub struct ReportLine {
     pub refused_by: Option<Name>,
     /// Output files, relative to the output folder.
     pub outputs: Vec<OutputFile>,
-    /// Ids of other contents of the same file that stand in quarantine: they are out of date. A content that is the
-    /// beginning of this one, judged while it was being written, has no line any more.
+    /// Ids of other contents of the same file that stand in quarantine: they are out of date.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
+    /// What was quarantined before under the same name, and was the beginning of this content: it was judged while the file
+    /// was being written, and has neither a line nor a copy any more. The latest [`MOST_PARTS`](Self::MOST_PARTS), in the order in which
+    /// they were judged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instead_of: Vec<Part>,
     /// The bundle's digest.
     pub bundle: Digest,
     /// The stages that ran, in order.
@@ -57,6 +61,21 @@ pub struct ReportLine {
     pub timings: Timings,
     /// Joins this line to logs and traces (W3C trace context).
     pub trace_id: String,
+}
+
+impl ReportLine {
+    /// Parts of a content that its line tells of: one that is judged again and again while it is written for days may not
+    /// grow a line without end.
+    pub const MOST_PARTS: usize = 64;
+}
+
+/// A decision whose line has given way to that of the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The id under which it stood in quarantine.
+    pub id: String,
+    /// Why.
+    pub code: Code,
 }
 
 /// The input's file name may be a patient's.
@@ -220,4 +239,32 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A line of an input that is done and has nothing.
+    pub(crate) fn line() -> ReportLine {
+        ReportLine {
+            schema: REPORT_SCHEMA,
+            id: "1".to_owned(),
+            input: None,
+            input_digest: None,
+            input_bytes: 0,
+            outcome: "done",
+            code: None,
+            refused_by: None,
+            outputs: Vec::new(),
+            supersedes: Vec::new(),
+            instead_of: Vec::new(),
+            bundle: Digest::of(b""),
+            stages: Vec::new(),
+            models: Vec::new(),
+            findings: 0,
+            timings: Timings { read_ms: 0.0, stages_ms: 0.0, total_ms: 0.0 },
+            trace_id: String::new(),
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | `listener` | the port, and how many associations are open |
+//! | `listener` | the port, and a thread for each connection |
+//! | `room` | connections that have no association yet, and which of them gives way |
 //! | `association` | one association: reads, asks the machines, writes, answers |
 //! | `line` | a connection on which every wait has an end |
 //! | `requestor`, `deliver` | an association that we ask for, and the objects of a queue on it |
@@ -33,6 +34,7 @@ mod negotiation;
 mod part10;
 mod pdu;
 mod requestor;
+mod room;
 mod settings;
 mod syntaxes;
 

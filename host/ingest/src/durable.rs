@@ -42,6 +42,12 @@ pub(crate) fn held(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Opens a file to read it, unless it is a link.
+pub(crate) fn open_unfollowed(path: &Path) -> io::Result<File> {
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    File::options().read(true).custom_flags(nofollow).open(path)
+}
+
 /// Names in a folder, made durable for all who wait with one `fsync`.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -59,11 +65,25 @@ struct Rounds {
     /// Rounds that failed, by the first and the last number that they would have served. Those who wait take note and
     /// leave; there are never more than there are waiting associations.
     failed: VecDeque<(u64, u64)>,
+    /// How many have failed.
+    failures: u64,
 }
 
 impl Names {
     pub(crate) fn of(folder: File) -> Self {
         Self { folder, rounds: Mutex::default(), over: Condvar::new() }
+    }
+
+    /// How many rounds have failed. Once one has, a name that was there before may be lost, whatever later rounds say:
+    /// whoever relies on it writes it anew.
+    pub(crate) fn failures(&self) -> u64 {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).failures
+    }
+
+    /// Takes note of a round that failed.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
     }
 
     /// How many calls were served.
@@ -97,6 +117,7 @@ impl Names {
             rounds.is_running = false;
             rounds.served = last;
             if synced.is_err() {
+                rounds.failures = rounds.failures.saturating_add(1);
                 rounds.failed.push_back((first, last));
                 // Whoever was in a round so long ago has left.
                 if rounds.failed.len() > FAILED_ROUNDS {

@@ -20,7 +20,7 @@ mod transport;
 mod watch;
 
 pub use folder::{Folder, Found, Ignored, IngestError, Scanned};
-pub use queue::{PutError, Queue, QueueError, QueueLimits, QueueState};
+pub use queue::{HandingOver, PutError, Queue, QueueError, QueueLimits, QueueState};
 pub use send::{Retry, Sender};
 pub use spool::{Spool, SpoolError, SpoolLimits};
 pub use tls::{TlsClient, TlsError, TlsIdentity, TlsServer};

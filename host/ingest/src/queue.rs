@@ -13,124 +13,24 @@
 //! UID: at least once. How often something was tried is not kept: whoever starts anew tries at once. See
 //! `host/decisions/0011`.
 
-use std::collections::{BTreeMap, HashMap};
+mod limits;
+mod names;
+mod state;
+
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use martello_vocab::{ByteCount, Digest};
+use martello_vocab::Digest;
 
-use crate::durable::{Names, held, make};
-
-/// How names begin that do not count yet.
-const TEMPORARY: &str = ".incoming-";
-/// Held by the process that delivers.
-const LOCK: &str = ".lock";
-/// The folder of what was not delivered.
-const KEPT: &str = "kept";
-/// Behind the digest.
-const EXTENSION: &str = "dcm";
-
-/// How much a queue takes, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueLimits {
-    /// Objects that wait, and as many again that are kept.
-    pub objects: u64,
-    /// Bytes of those that wait, and as many again of those that are kept. A single object may have more.
-    pub bytes: ByteCount,
-    /// How old an object may become that waits; then it is kept and not tried any more. Without it, objects are tried for
-    /// ever.
-    pub expiry: Option<Duration>,
-}
-
-impl Default for QueueLimits {
-    /// As much as a spool takes by default, so that a destination that is down for a day holds up nobody.
-    fn default() -> Self {
-        Self { objects: 100_000, bytes: ByteCount::mebibytes(16 << 10), expiry: None }
-    }
-}
-
-impl QueueLimits {
-    /// Whether one more object of this length goes in where these are.
-    fn hold(&self, objects: u64, bytes: u64, length: u64) -> bool {
-        objects == 0 || (objects < self.objects && bytes.saturating_add(length) <= self.bytes.0)
-    }
-}
-
-/// A queue cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum QueueError {
-    #[error("another process delivers from the queue `{path}`")]
-    Busy { path: PathBuf },
-    #[error("a link stands in the place of the queue `{path}`")]
-    Link { path: PathBuf },
-    #[error("preparing the queue `{path}`")]
-    Unusable { path: PathBuf, source: io::Error },
-}
-
-/// An object is not taken into a queue.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum PutError {
-    #[error("the queue is full")]
-    Full,
-    #[error("the queue is closed")]
-    Closed,
-    #[error("the disk fails")]
-    Disk(#[source] io::Error),
-}
-
-/// Why an object is kept and not tried any more. The words stand in file names and in `host/CODES.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// The peer takes neither its class nor its encoding.
-    NotAccepted,
-    /// The peer refused it for good, with this status.
-    Refused(u16),
-    /// It has waited too long.
-    Expired,
-    /// It is no longer the object that was queued.
-    Changed,
-    /// It is no DICOM file that could be sent.
-    NotSendable,
-}
-
-impl Kept {
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::NotAccepted => "not-accepted",
-            Self::Refused(_) => "refused-by-peer",
-            Self::Expired => "expired",
-            Self::Changed => "changed",
-            Self::NotSendable => "not-sendable",
-        }
-    }
-
-    /// The end of the name of what is kept.
-    fn ending(self) -> String {
-        match self {
-            Self::Refused(status) => format!("{}.{status:04X}.{EXTENSION}", self.code()),
-            other => format!("{}.{EXTENSION}", other.code()),
-        }
-    }
-}
-
-/// How full a queue is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct QueueState {
-    /// Objects that wait to be delivered.
-    pub waiting: u64,
-    /// Objects that were not delivered and are not tried any more.
-    pub kept: u64,
-    /// Bytes of all of them.
-    pub bytes: u64,
-    /// Objects that were delivered since the queue was opened.
-    pub delivered: u64,
-}
+use crate::durable::{Names, held, make, open_unfollowed};
+pub use limits::{PutError, QueueError, QueueLimits, QueueState};
+pub(crate) use names::Kept;
+use names::{KEPT, LOCK, TEMPORARY, parsed, stem};
+use state::{State, Waiting};
 
 /// A queue of objects for one destination.
 #[derive(Debug)]
@@ -140,30 +40,11 @@ pub struct Queue {
     state: Mutex<State>,
     /// Something came, went or ended.
     changed: Condvar,
+    folder: File,
     names: Names,
+    /// How often the destination took nothing, since the queue was opened.
+    failures: AtomicU64,
     _lock: File,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: BTreeMap<u64, Waiting>,
-    by_digest: HashMap<Digest, u64>,
-    next: u64,
-    bytes: u64,
-    kept: u64,
-    kept_bytes: u64,
-    delivered: u64,
-    is_closed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    digest: Digest,
-    length: u64,
-    /// When it was written, by the clock of the time.
-    written: SystemTime,
-    attempts: u32,
-    not_before: Option<Instant>,
 }
 
 /// An object whose turn it is.
@@ -198,60 +79,60 @@ impl Queue {
             return Err(QueueError::Busy { path: root });
         };
         let state = State::found(&root).map_err(unusable)?;
-        let names = Names::of(File::open(&root).map_err(unusable)?);
+        let folder = File::open(&root).map_err(unusable)?;
+        let names = Names::of(folder.try_clone().map_err(unusable)?);
         names.sync().map_err(unusable)?;
         let state = Mutex::new(state);
-        Ok(Arc::new(Self { root, limits, state, changed: Condvar::new(), names, _lock: lock }))
+        Ok(Arc::new(Self {
+            root,
+            limits,
+            state,
+            changed: Condvar::new(),
+            folder,
+            names,
+            failures: AtomicU64::new(0),
+            _lock: lock,
+        }))
     }
 
-    /// Takes an object in that is durable under `file` and has this digest and length. When this returns without an error,
-    /// no crash loses it, whatever becomes of `file`. An object that waits already waits once.
+    /// Takes an object in that is durable in an open file and has this digest and length. When this returns without an
+    /// error, no crash loses it, whatever becomes of the file's other names. An object that waits already waits once.
     ///
     /// # Errors
     /// There is no room, or the disk refuses.
-    pub fn put(&self, file: &Path, digest: Digest, length: u64) -> Result<(), PutError> {
+    pub fn put(&self, file: &File, digest: Digest, length: u64) -> Result<(), PutError> {
+        let handing_over = self.hand_over();
         self.enter(self.state(), file, digest, length)?;
-        self.names.sync().map_err(PutError::Disk)
+        handing_over.settle()
     }
 
-    /// The same for many, and waits for each until there is room.
-    ///
-    /// # Errors
-    /// The queue is closed meanwhile, or the disk refuses.
-    pub fn put_when_there_is_room(&self, files: &[(PathBuf, Digest, u64)]) -> Result<(), PutError> {
-        for (file, digest, length) in files {
-            let mut is_told = false;
-            let mut state = self.state();
-            while !self.has_room(&state, *length) && !state.by_digest.contains_key(digest) {
-                if state.is_closed {
-                    return Err(PutError::Closed);
-                }
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!("what is to be sent on waits for room in the queue of its destination");
-                }
-                state = self.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
-            }
-            self.enter(state, file, *digest, *length)?;
-        }
-        self.names.sync().map_err(PutError::Disk)
+    /// Begins to take several objects in, which become durable together.
+    pub fn hand_over(&self) -> HandingOver<'_> {
+        HandingOver { queue: self, failures: self.names.failures() }
     }
 
     fn enter(
         &self,
         mut state: MutexGuard<'_, State>,
-        file: &Path,
+        file: &File,
         digest: Digest,
         length: u64,
     ) -> Result<(), PutError> {
-        if state.by_digest.contains_key(&digest) {
-            return Ok(());
+        let link = |number, link: Link| {
+            let (name, temporary) = (names::name(number, &digest), format!("{TEMPORARY}{number:016x}"));
+            link(file, &self.folder, &name, &temporary).map_err(PutError::Disk)
+        };
+        if let Some(number) = state.by_digest.get(&digest) {
+            // INVARIANT: a name of which it is not known whether it is durable is written anew, for the kernel tells of a lost
+            // write once, and whoever syncs again hears nothing of it. Kept by
+            // `what_was_perhaps_lost_is_written_anew_and_not_only_synced_again`.
+            return if self.names.failures() == 0 { Ok(()) } else { link(*number, names::renew) };
         }
         if !self.has_room(&state, length) {
             return Err(PutError::Full);
         }
         let number = state.next;
-        let place = self.place(number, &digest);
-        link(file, &place, &self.root.join(format!("{TEMPORARY}{number:016x}"))).map_err(PutError::Disk)?;
+        link(number, names::link)?;
         // The order of the queue, and what is in it, are known only here.
         state.next = number.saturating_add(1);
         state.add(
@@ -282,13 +163,25 @@ impl Queue {
         }
     }
 
+    /// A turn at the destination ended in trouble.
+    pub(crate) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many turns have.
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Ends all waiting for something to come or for room. Nothing that is in the queue is touched.
     pub fn close(&self) {
         self.state().is_closed = true;
         self.changed.notify_all();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
         self.state().is_closed
     }
 
@@ -311,12 +204,15 @@ impl Queue {
             }
             let metadata = fs::metadata(&path)?;
             let number = state.next;
+            // Its age begins anew, also for the next process.
+            let written = SystemTime::now();
+            if let Err(error) = open_unfollowed(&path).and_then(|file| file.set_modified(written)) {
+                tracing::warn!(%error, object = number, "an object that is tried again keeps its age for the next start");
+            }
             fs::rename(&path, self.place(number, &digest))?;
             state.next = number.saturating_add(1);
             state.kept = state.kept.saturating_sub(1);
             state.kept_bytes = state.kept_bytes.saturating_sub(metadata.len());
-            // Its age begins anew.
-            let written = SystemTime::now();
             state.add(
                 number,
                 Waiting { digest, length: metadata.len(), written, attempts: 0, not_before: None },
@@ -371,12 +267,12 @@ impl Queue {
 
     /// An object was delivered.
     pub(crate) fn delivered(&self, item: &Item) {
+        let mut state = self.state();
         if let Err(error) = fs::remove_file(&item.path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, object = item.number, "what was delivered cannot be removed; the next start delivers it once more");
         }
-        let mut state = self.state();
         state.remove(item.number);
         state.delivered = state.delivered.saturating_add(1);
         self.changed.notify_all();
@@ -459,7 +355,7 @@ impl Queue {
     }
 
     fn place(&self, number: u64, digest: &Digest) -> PathBuf {
-        self.root.join(format!("{}.{EXTENSION}", stem(number, digest)))
+        self.root.join(names::name(number, digest))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -468,93 +364,57 @@ impl Queue {
     }
 }
 
+/// Objects on their way into a queue.
+#[must_use = "what was put is durable only after `settle`"]
+#[derive(Debug)]
+pub struct HandingOver<'a> {
+    queue: &'a Queue,
+    /// How often names could not be made durable before it began.
+    failures: u64,
+}
+
+impl HandingOver<'_> {
+    /// Takes an object in as [`Queue::put`] does, and waits until there is room. It is not durable yet.
+    ///
+    /// # Errors
+    /// The queue is closed meanwhile, or the disk refuses.
+    pub fn put_when_there_is_room(&self, file: &File, digest: Digest, length: u64) -> Result<(), PutError> {
+        let queue = self.queue;
+        let mut is_told = false;
+        let mut state = queue.state();
+        while !queue.has_room(&state, length) && !state.by_digest.contains_key(&digest) {
+            if state.is_closed {
+                return Err(PutError::Closed);
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!("what is to be sent on waits for room in the queue of its destination");
+            }
+            state = queue.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.enter(state, file, digest, length)
+    }
+
+    /// Returns when all that was put is durable.
+    ///
+    /// # Errors
+    /// The disk refuses. Whoever puts the same objects again may rely on what that says.
+    pub fn settle(self) -> Result<(), PutError> {
+        self.queue.names.sync().map_err(PutError::Disk)?;
+        if self.queue.names.failures() == self.failures {
+            return Ok(());
+        }
+        // Perhaps a name that stood there before was to become durable then.
+        Err(PutError::Disk(io::Error::other("a name in the queue may not be durable")))
+    }
+}
+
+/// A way to give an open file a name in a folder, by way of a temporary one where that has to be.
+type Link = fn(&File, &File, &str, &str) -> io::Result<()>;
+
 /// How often whoever waits for room looks again, should nobody tell.
 const TURN: Duration = Duration::from_secs(1);
 /// How long an object is left alone that could not be set aside.
 const UNDISTURBED: Duration = Duration::from_secs(300);
-
-impl State {
-    /// What an earlier process left in the folder.
-    fn found(root: &Path) -> io::Result<Self> {
-        let mut state = Self::default();
-        for entry in fs::read_dir(root)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if !entry.file_type()?.is_file() || name == LOCK {
-                continue;
-            }
-            if name.starts_with(TEMPORARY) {
-                fs::remove_file(entry.path())?;
-                continue;
-            }
-            let Some((number, digest)) = parsed(&name) else {
-                tracing::warn!("a file in the queue bears no name of an object and is left alone");
-                continue;
-            };
-            state.next = state.next.max(number.saturating_add(1));
-            if state.by_digest.contains_key(&digest) {
-                // Twice: both are delivered, which is no harm.
-                tracing::debug!(object = number, "an object waits twice");
-            }
-            let metadata = entry.metadata()?;
-            let (length, written) = (metadata.len(), metadata.modified()?);
-            state.add(number, Waiting { digest, length, written, attempts: 0, not_before: None });
-        }
-        for entry in fs::read_dir(root.join(KEPT))? {
-            let entry = entry?;
-            if let Some((number, _)) = parsed(&entry.file_name().to_string_lossy()) {
-                state.next = state.next.max(number.saturating_add(1));
-                state.kept = state.kept.saturating_add(1);
-                state.kept_bytes = state.kept_bytes.saturating_add(entry.metadata()?.len());
-            }
-        }
-        Ok(state)
-    }
-
-    fn add(&mut self, number: u64, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.length);
-        self.by_digest.insert(waiting.digest, number);
-        self.waiting.insert(number, waiting);
-    }
-
-    fn remove(&mut self, number: u64) {
-        if let Some(waiting) = self.waiting.remove(&number) {
-            self.bytes = self.bytes.saturating_sub(waiting.length);
-            if self.by_digest.get(&waiting.digest) == Some(&number) {
-                self.by_digest.remove(&waiting.digest);
-            }
-        }
-    }
-}
-
-fn stem(number: u64, digest: &Digest) -> String {
-    format!("{number:016x}-{}", digest.hex())
-}
-
-/// The number and the digest in a name.
-fn parsed(name: &str) -> Option<(u64, Digest)> {
-    let (stem, _) = name.strip_suffix(EXTENSION)?.split_once('.')?;
-    let (number, digest) = stem.split_once('-')?;
-    let is_number = number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = u64::from_str_radix(number, 16).ok().filter(|_| is_number)?;
-    Some((number, format!("sha256:{digest}").parse().ok()?))
-}
-
-/// Gives a file another name; a copy of it, where the other name is on another file system.
-fn link(file: &Path, place: &Path, temporary: &Path) -> io::Result<()> {
-    match fs::hard_link(file, place) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let mut from = File::open(file)?;
-            let mut copy =
-                File::options().write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
-            io::copy(&mut from, &mut copy)?;
-            copy.sync_all()?;
-            fs::rename(temporary, place)
-        }
-        linked => linked,
-    }
-}
 
 #[cfg(test)]
 #[path = "queue_tests.rs"]

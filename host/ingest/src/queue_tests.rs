@@ -1,6 +1,8 @@
 //! The queue's promises, without a network.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use martello_vocab::ByteCount;
 
 use super::*;
 
@@ -29,7 +31,8 @@ impl Bench {
     fn put(&self, queue: &Queue, content: &str) -> Result<(), PutError> {
         let file = self.folder.path().join("elsewhere");
         fs::write(&file, content).unwrap();
-        let put = queue.put(&file, Digest::of(content.as_bytes()), content.len() as u64);
+        let opened = File::open(&file).unwrap();
+        let put = queue.put(&opened, Digest::of(content.as_bytes()), content.len() as u64);
         // Whatever becomes of the file: it is taken away, not written to.
         fs::remove_file(&file).unwrap();
         put
@@ -123,18 +126,22 @@ fn a_full_queue_refuses_or_lets_wait_until_there_is_room() {
     bench.put(&queue, "67890").unwrap();
     assert!(!queue.takes(0));
     let file = bench.folder.path().join("file");
-    fs::write(&file, "x").unwrap();
+    let put = |content: &str| {
+        fs::remove_file(&file).ok();
+        fs::write(&file, content).unwrap();
+        let handing_over = queue.hand_over();
+        let opened = File::open(&file).unwrap();
+        handing_over.put_when_there_is_room(&opened, Digest::of(content.as_bytes()), 1)?;
+        handing_over.settle()
+    };
     std::thread::scope(|scope| {
-        let put = scope.spawn(|| queue.put_when_there_is_room(&[(file.clone(), Digest::of(b"x"), 1)]));
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(!put.is_finished());
+        let waits = scope.spawn(|| put("x"));
         queue.delivered(&queue.due(1)[0]);
-        put.join().unwrap().unwrap();
+        waits.join().unwrap().unwrap();
         assert_eq!(contents(&queue), ["67890", "x"]);
-        fs::write(&file, "y").unwrap();
-        let put = scope.spawn(|| queue.put_when_there_is_room(&[(file.clone(), Digest::of(b"y"), 1)]));
+        let waits = scope.spawn(|| put("y"));
         queue.close();
-        assert!(matches!(put.join().unwrap(), Err(PutError::Closed)));
+        assert!(matches!(waits.join().unwrap(), Err(PutError::Closed)));
     });
 }
 
@@ -209,6 +216,92 @@ fn a_queue_is_delivered_from_by_one_at_a_time() {
     assert!(matches!(second, Err(QueueError::Busy { .. })), "{second:?}");
     drop(queue);
     bench.open(limits(10, 100));
+}
+
+#[test]
+fn what_was_perhaps_lost_is_written_anew_and_not_only_synced_again() {
+    let bench = Bench::new();
+    let queue = bench.open(limits(10, 100));
+    let inode = || fs::metadata(&queue.due(1)[0].path).unwrap().ino();
+    bench.put(&queue, "same").unwrap();
+    let first = inode();
+    bench.put(&queue, "same").unwrap();
+    assert_eq!(inode(), first, "it waits already");
+    // Somebody was told that a name could not be made durable; perhaps it was this one.
+    let handing_over = queue.hand_over();
+    queue.names.fail();
+    assert!(matches!(handing_over.settle(), Err(PutError::Disk(_))), "it may have relied on that name");
+    bench.put(&queue, "same").unwrap();
+    assert_ne!(inode(), first, "it stands there as it did");
+    assert_eq!((contents(&queue), queue.state_now().waiting), (vec!["same".to_owned()], 1));
+    assert_eq!(names(&bench.root()).len(), 1);
+}
+
+#[test]
+fn what_is_put_is_the_file_that_was_opened_whatever_stands_under_its_name_since() {
+    let bench = Bench::new();
+    let queue = bench.open(limits(10, 100));
+    let file = bench.folder.path().join("file");
+    fs::write(&file, "object").unwrap();
+    let opened = File::open(&file).unwrap();
+    let secret = bench.folder.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    fs::rename(&file, bench.folder.path().join("aside")).unwrap();
+    std::os::unix::fs::symlink(&secret, &file).unwrap();
+    queue.put(&opened, Digest::of(b"object"), 6).unwrap();
+    // One without a name is copied.
+    let mut unnamed = tempfile::tempfile_in(bench.folder.path()).unwrap();
+    std::io::Write::write_all(&mut unnamed, b"unnamed").unwrap();
+    queue.put(&unnamed, Digest::of(b"unnamed"), 7).unwrap();
+    assert_eq!(contents(&queue), ["object", "unnamed"]);
+}
+
+#[test]
+fn numbers_that_end_all_counting_or_are_there_twice_lose_no_object() {
+    let bench = Bench::new();
+    let queue = bench.open(limits(10, 100));
+    bench.put(&queue, "a").unwrap();
+    drop(queue);
+    let place = |number: u64, content: &str| {
+        bench.root().join(super::names::name(number, &Digest::of(content.as_bytes())))
+    };
+    for (number, content) in [(0, "b"), (u64::MAX, "c"), (u64::MAX - 1, "d")] {
+        fs::write(place(number, content), content).unwrap();
+    }
+    fs::write(bench.root().join(KEPT).join("ffffffffffffffff-0.dcm"), "x").unwrap();
+    let kept = format!("{}.changed.dcm", stem(u64::MAX, &Digest::of(b"k")));
+    fs::write(bench.root().join(KEPT).join(kept), "k").unwrap();
+    let queue = bench.open(limits(10, 100));
+    bench.put(&queue, "e").unwrap();
+    bench.put(&queue, "f").unwrap();
+    let mut all = contents(&queue);
+    // Which of two with one number comes first is no matter; the others keep their order.
+    let behind = all.split_off(2);
+    assert_eq!(behind, ["d", "c", "e", "f"]);
+    all.sort();
+    assert_eq!(all, ["a", "b"]);
+    assert_eq!(queue.take_up_again().unwrap(), 1);
+    assert_eq!(queue.state_now(), QueueState { waiting: 7, kept: 0, bytes: 7, delivered: 0 });
+    drop(queue);
+    assert_eq!(contents(&bench.open(limits(10, 100))).len(), 7);
+}
+
+#[test]
+fn what_is_tried_again_is_not_too_old_for_the_next_start_either() {
+    let bench = Bench::new();
+    let limits = QueueLimits { expiry: Some(Duration::from_secs(3600)), ..limits(10, 100) };
+    let queue = bench.open(limits);
+    bench.put(&queue, "old").unwrap();
+    let old = File::options().write(true).open(&queue.due(1)[0].path).unwrap();
+    old.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    drop(queue);
+    let queue = bench.open(limits);
+    queue.expire();
+    assert_eq!(queue.take_up_again().unwrap(), 1);
+    drop(queue);
+    let queue = bench.open(limits);
+    queue.expire();
+    assert_eq!(contents(&queue), ["old"]);
 }
 
 #[test]

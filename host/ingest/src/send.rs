@@ -5,6 +5,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -64,8 +65,12 @@ pub struct Sender {
 
 impl Sender {
     /// Delivers what is in the queue and what comes, until `stop` is set or the queue is closed. What is being sent then
-    /// is given some time to be answered.
+    /// is given some time to be answered. A panic is told, and counts as a failure.
     pub fn deliver(&self, stop: &Arc<AtomicBool>) {
+        self.deliver_by(stop, || dicom::deliver(&self.queue, &self.peer, &self.retry, stop));
+    }
+
+    fn deliver_by(&self, stop: &Arc<AtomicBool>, turn: impl Fn() -> Turn) {
         let Self { queue, peer, retry } = self;
         let mut failures = 0_u32;
         let is_over = || stop.load(Ordering::Relaxed) || queue.is_closed();
@@ -73,7 +78,11 @@ impl Sender {
             if !queue.wait(TURN) {
                 continue;
             }
-            let turn = dicom::deliver(queue, peer, retry, stop);
+            // What is in the queue is whole after every step, and a connection is not used again.
+            let turn = catch_unwind(AssertUnwindSafe(&turn)).unwrap_or_else(|_panic| {
+                tracing::error!(to = %peer.address, "sending ended in disorder; report it with the lines before this one");
+                Turn { delivered: 0, trouble: Some("sending ended in disorder".to_owned()) }
+            });
             if turn.delivered > 0 {
                 failures = 0;
                 tracing::info!(to = %peer.address, delivered = turn.delivered, "objects were delivered");
@@ -83,6 +92,7 @@ impl Sender {
                 break;
             }
             failures = failures.saturating_add(1);
+            queue.count_failure();
             let wait = retry.wait(failures);
             let waiting = queue.state_now().waiting;
             tracing::warn!(to = %peer.address, why, waiting, ?wait, "a destination takes nothing now");
@@ -104,7 +114,44 @@ fn pause(wait: Duration, is_over: impl Fn() -> bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::QueueLimits;
+    use crate::dicom::{DicomPeer, SendingPatience};
+
+    #[test]
+    fn a_panic_in_a_turn_is_a_failure_and_the_next_turn_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(&folder.path().join("queue"), QueueLimits::default()).unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "object").unwrap();
+        let digest = martello_vocab::Digest::of(b"object");
+        queue.put(&std::fs::File::open(&file).unwrap(), digest, 6).unwrap();
+        let peer = DicomPeer {
+            address: "ARCHIVE@127.0.0.1:104".parse().unwrap(),
+            calling: "SENDER".parse().unwrap(),
+            tls: None,
+            patience: SendingPatience::default(),
+        };
+        let retry = Retry { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
+        let sender = Sender { queue: Arc::clone(&queue), peer, retry };
+        let (stop, is_first) = (Arc::default(), AtomicBool::new(true));
+        let turn = || {
+            assert!(!is_first.swap(false, Ordering::Relaxed), "on purpose");
+            queue.due(1).iter().for_each(|item| queue.delivered(item));
+            Turn { delivered: 1, trouble: None }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| sender.deliver_by(&stop, turn));
+            let begun = Instant::now();
+            while queue.state_now().delivered == 0 && begun.elapsed() < Duration::from_secs(30) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            queue.close();
+        });
+        assert_eq!((queue.state_now().delivered, queue.failures()), (1, 1));
+    }
 
     #[test]
     fn waits_grow_to_the_longest_and_differ() {

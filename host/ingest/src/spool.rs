@@ -194,7 +194,7 @@ impl Spool {
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let temporary = self.root.join(format!("{TEMPORARY}{number}"));
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary);
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
         let file = file.map_err(Refused::Disk)?;
         Ok(Incoming {
             spool: Arc::clone(self),
@@ -301,22 +301,29 @@ impl Incoming {
 
     /// Makes the object durable under its name. When this returns without an error, no crash loses it.
     pub(crate) fn keep(mut self) -> Result<(), Refused> {
-        // Closed before it gets its name, for whoever watches the folder would be told of it twice.
-        if let Some(file) = self.file.take() {
-            file.sync_all().map_err(Refused::Disk)?;
-        }
+        let file = self.file.take().ok_or_else(|| Refused::Disk(io::ErrorKind::InvalidInput.into()))?;
+        file.sync_all().map_err(Refused::Disk)?;
         let digest = std::mem::take(&mut self.hasher).finish();
         // INVARIANT: what stands in the spool is durable in every queue of the bypass. Kept by
         // `an_object_is_in_the_bypass_before_it_is_in_the_spool`.
         for queue in &self.spool.bypass {
-            queue.put(&self.temporary, digest, self.length)?;
+            queue.put(&file, digest, self.length)?;
         }
+        // Closed before it gets its name, for whoever watches the folder would be told of it twice.
+        drop(file);
+        let failures = self.spool.names.failures();
         let place = self.spool.root.join(format!("{}.{EXTENSION}", digest.hex()));
         if self.way == Way::Usual {
             let mut ledger = self.spool.ledger();
+            let stands = fs::symlink_metadata(&place).is_ok();
             // The same object waits already, and whoever works on it works on this one. Its name is made durable below
-            // all the same: its own sender may still be waiting for that.
-            if fs::symlink_metadata(&place).is_err() {
+            // all the same: its own sender may still be waiting for that. Where it is not known whether a name that
+            // stands here is durable, this one takes its place.
+            if stands && failures > 0 {
+                fs::rename(&self.temporary, &place).map_err(Refused::Disk)?;
+                ledger.bytes = ledger.bytes.saturating_sub(self.length);
+                self.is_settled = true;
+            } else if !stands {
                 if ledger.objects < self.spool.limits.objects {
                     fs::rename(&self.temporary, &place).map_err(Refused::Disk)?;
                     ledger.objects = ledger.objects.saturating_add(1);
@@ -332,7 +339,12 @@ impl Incoming {
             self.spool.passed_by.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
-        self.spool.names.sync().map_err(Refused::Disk)
+        self.spool.names.sync().map_err(Refused::Disk)?;
+        if self.spool.names.failures() == failures {
+            return Ok(());
+        }
+        // Perhaps the name that stood there was to become durable then: sent again, the object takes its place.
+        Err(Refused::Disk(io::Error::other("a name in the spool may not be durable")))
     }
 
     /// Gives back what was reserved, for there is no room in the spool.

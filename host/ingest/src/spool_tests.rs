@@ -74,6 +74,20 @@ fn an_object_that_is_sent_again_while_it_waits_is_there_once_and_counted_once() 
 }
 
 #[test]
+fn an_object_whose_name_was_perhaps_lost_is_written_anew_when_it_is_sent_again() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), limits(10, 100)).unwrap();
+    put(&spool, b"same").unwrap();
+    let inode = || fs::metadata(&waiting(&spool)[0].path).unwrap().ino();
+    let first = inode();
+    spool.names.fail();
+    put(&spool, b"same").unwrap();
+    assert_ne!(inode(), first, "it stands there as it did");
+    assert_eq!((names(&spool).len(), *spool.ledger()), (1, Ledger { objects: 1, bytes: 4 }));
+}
+
+#[test]
 fn a_full_spool_refuses_until_something_is_released() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), limits(2, 10)).unwrap();

@@ -157,7 +157,7 @@ pub struct Completed {
 }
 
 /// An input in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// Its id.
     pub id: String,
@@ -165,6 +165,16 @@ pub struct Quarantined {
     pub digest: Digest,
     /// How many bytes that was.
     pub length: u64,
+    /// Its line of the report.
+    pub line: String,
+}
+
+/// A line may hold a file's name.
+impl fmt::Debug for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Quarantined");
+        shown.field("id", &self.id).field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 /// A line may hold a file's name.
@@ -285,7 +295,7 @@ impl Journal {
         let work = || -> rusqlite::Result<Vec<Quarantined>> {
             // A file may grow between being found and being read: the line says how much of it the digest is of.
             let mut select = marks.prepare_cached(
-                "SELECT id, digest, coalesce(json_extract(line, '$.input_bytes'), length) FROM input
+                "SELECT id, digest, coalesce(json_extract(line, '$.input_bytes'), length), line FROM input
                  WHERE name = ?1 AND outcome = 'quarantine' AND NOT again AND digest <> ''
                  ORDER BY completed DESC LIMIT ?2",
             )?;
@@ -294,7 +304,7 @@ impl Journal {
             while let Some(row) = rows.next()? {
                 let Ok(digest) = row.get_ref(1)?.as_str()?.parse() else { continue };
                 let length = row.get::<_, i64>(2)?.unsigned_abs();
-                found.push(Quarantined { id: row.get(0)?, digest, length });
+                found.push(Quarantined { id: row.get(0)?, digest, length, line: row.get(3)? });
             }
             Ok(found)
         };

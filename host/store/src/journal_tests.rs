@@ -422,7 +422,8 @@ fn an_input_takes_the_place_of_those_in_quarantine_that_it_names_and_of_no_other
         let line = r#"{"input_bytes":4}"#.to_owned();
         journal.complete(&[Completed { line, ..completed(id, outcome) }]).unwrap();
     }
-    let half = Quarantined { id: "half".to_owned(), digest: content, length: 4 };
+    let line = r#"{"input_bytes":4}"#.to_owned();
+    let half = Quarantined { id: "half".to_owned(), digest: content, length: 4, line };
     assert_eq!(journal.quarantined("a").unwrap(), [half]);
     assert_eq!(journal.quarantined("c").unwrap(), []);
     journal.start(&Started { fingerprint: (8, 9), ..started("whole", "a") }).unwrap();
@@ -555,4 +556,25 @@ fn a_journal_that_wrote_no_key_down_is_refused_where_its_last_lines_tell_of_anot
     drop(open().unwrap());
     begin(&row(1, "says nothing"));
     drop(open().unwrap());
+}
+
+#[test]
+fn a_full_disk_is_told_from_damage_and_the_same_commit_goes_well_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    journal.start(&started("1", "a")).unwrap();
+    // SQLite answers a bound of its own as it does a full disk.
+    let bound = |pages: u32| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        lock(&journal.durable).query_row(&sql, [], |_| Ok(())).unwrap();
+    };
+    bound(1);
+    let line = format!("{{\"note\":\"{}\"}}", "x".repeat(1 << 20));
+    let large = [Completed { line, ..completed("1", Outcome::Done) }];
+    let full = journal.complete(&large).unwrap_err();
+    assert!(full.is_of_the_disk() && full.code().is_none(), "{full:?}");
+    assert_eq!(journal.tally().unwrap(), Tally::default());
+    bound(1 << 20);
+    journal.complete(&large).unwrap();
+    assert_eq!(journal.tally().unwrap(), Tally { done: 1, quarantined: 0 });
 }

@@ -59,6 +59,12 @@ impl Link {
     }
 }
 
+/// Whether a disk is full, over its quota or fails, so that the same may go well when there is room again.
+pub fn is_of_the_disk(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
 /// What makes things last. In tests, one that writes down what it was asked.
 trait Disk {
     /// Returns when a file's content, or a folder's names, would outlive a power cut.

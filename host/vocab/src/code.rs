@@ -62,7 +62,7 @@ impl Code {
     /// Codes that the host alone gives. A component that gave one could pass its own fault off as the device's, and be
     /// tried again for ever, or tell an operator of something that was not so. The codes of the fault kinds (`malformed`
     /// and so on) are not among them: they are what a fault without a code of its own has.
-    pub const OF_THE_HOST: [&str; 25] = [
+    pub const OF_THE_HOST: [&str; 26] = [
         GUEST_TRAP,
         GUEST_STACK,
         GUEST_MEMORY,
@@ -85,6 +85,7 @@ impl Code {
         JOURNAL_DAMAGED,
         JOURNAL_FORMAT,
         OUTPUT_LINK,
+        DISK_FULL,
         MODEL_LIMIT,
         MODEL_CRASHES_HOST,
         MODEL_UNBOUNDED,
@@ -169,6 +170,8 @@ pub const JOURNAL_DAMAGED: &str = "journal-damaged";
 pub const JOURNAL_FORMAT: &str = "journal-format";
 /// A run is refused or ended: a symbolic link stands where it makes a folder or a file.
 pub const OUTPUT_LINK: &str = "output-link";
+/// A run waits or has ended: the disk of its output folder or state folder is full, over its quota, or fails.
+pub const DISK_FULL: &str = "disk-full";
 /// A model is refused: loading it, or running its golden vectors, takes more than a model may.
 pub const MODEL_LIMIT: &str = "model-limit";
 /// A model is refused: it ended the process that tried it out.

@@ -58,7 +58,7 @@ fn sent(bench: &Bench, name: &str, address: SocketAddr, objects: usize) -> anyho
     for number in 0..objects {
         let bytes = ct_slice(512, u32::try_from(number)?);
         fs::write(&file, &bytes)?;
-        queue.put(&file, Digest::of(&bytes), bytes.len() as u64)?;
+        queue.put(&fs::File::open(&file)?, Digest::of(&bytes), bytes.len() as u64)?;
         fs::remove_file(&file)?;
     }
     let peer = DicomPeer {

@@ -11,6 +11,7 @@ use martello_store::Journal;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
+use super::disk::{Disk, Step};
 use super::scribe::LARGEST_BATCH;
 use super::worker::{Handled, Worker};
 use super::{RunError, WAITING_FOR_SCRIBE};
@@ -39,7 +40,7 @@ pub(super) async fn dispatch(
 ) -> Result<Worked, RunError> {
     let most = concurrency.get() + WAITING_FOR_SCRIBE + LARGEST_BATCH;
     // Each path at work sends its release once, so that the channel has room for all of them.
-    let (release, mut released) = mpsc::channel(most);
+    let (release, mut released) = mpsc::channel::<Released>(most);
     let mut at_work = AtWork::default();
     let mut tasks: JoinSet<Result<Handled, RunError>> = JoinSet::new();
     let mut worked = Worked::default();
@@ -48,7 +49,7 @@ pub(super) async fn dispatch(
     loop {
         let room = tasks.len() < concurrency.get() && at_work.paths.len() < most && failed.is_none();
         if room && let Some(input) = at_work.next() {
-            let ticket = Ticket { path: input.path.clone(), release: release.clone(), started: None };
+            let ticket = Ticket::of(&input, release.clone());
             let worker = Arc::clone(&worker);
             tasks.spawn(async move { worker.handle(input, ticket).await });
             continue;
@@ -59,7 +60,7 @@ pub(super) async fn dispatch(
             break;
         }
         tokio::select! {
-            Some(path) = released.recv() => at_work.release(&path),
+            Some(released) = released.recv() => at_work.release(released),
             Some(joined) = tasks.join_next() => match handled(joined) {
                 Ok(Handled::Now | Handled::Left) => {}
                 Ok(Handled::Before) => worked.skipped += 1,
@@ -81,8 +82,9 @@ pub(super) async fn dispatch(
             },
         }
         if failed.is_some() {
-            // The feeder ends when it sees this.
+            // The feeder ends when it sees this, and so does whoever waits for the disk.
             found.close();
+            worker.disk.give_up();
         }
     }
     failed.map_or(Ok(worked), Err)
@@ -128,16 +130,26 @@ impl AtWork {
         None
     }
 
-    fn release(&mut self, path: &PathBuf) {
-        self.ready.extend(self.paths.remove(path).flatten());
+    fn release(&mut self, Released { path, again }: Released) {
+        // What was found since is the same file or a later one.
+        let found_since = self.paths.remove(&path).flatten();
+        self.ready.extend(found_since.or(again));
     }
+}
+
+/// A file that is no longer at work.
+pub(super) struct Released {
+    path: PathBuf,
+    /// It is to be worked on again.
+    again: Option<Found>,
 }
 
 /// Goes with an input from when it is taken until it is committed. What is dropped before was not completed: its
 /// start is taken back then, so that an end in good order is not taken for a crash.
 pub(super) struct Ticket {
     path: PathBuf,
-    release: mpsc::Sender<PathBuf>,
+    release: mpsc::Sender<Released>,
+    again: Option<Found>,
     started: Option<StartedInput>,
 }
 
@@ -154,6 +166,20 @@ pub(super) enum Turn {
 }
 
 impl Ticket {
+    pub(super) fn of(found: &Found, release: mpsc::Sender<Released>) -> Self {
+        Self { path: found.path.clone(), release, again: None, started: None }
+    }
+
+    /// The input is to be worked on again: it could not be completed, through no fault of its own.
+    pub(super) fn again(mut self, found: Found, disk: &Disk) -> Result<(), RunError> {
+        if let Some(started) = &self.started {
+            disk.insist(Step::Journal, || Ok(started.journal.take_back(&started.id)?))?;
+            self.started = None;
+        }
+        self.again = Some(found);
+        Ok(())
+    }
+
     /// The journal has counted a start.
     pub(super) fn started(&mut self, journal: &Arc<Journal>, id: &str, turn: Turn) {
         let journal = Arc::clone(journal);
@@ -175,7 +201,8 @@ impl Drop for Ticket {
             tracing::warn!(%error, "the start of an input that was broken off stays counted");
         }
         // There is room, or nobody who listens any more.
-        let _ = self.release.try_send(std::mem::take(&mut self.path));
+        let (path, again) = (std::mem::take(&mut self.path), self.again.take());
+        let _ = self.release.try_send(Released { path, again });
     }
 }
 
@@ -201,7 +228,7 @@ mod tests {
         let ticket = |id: &str| {
             let input = martello_store::Started { id, name: id, digest: None, fingerprint: (0, 0) };
             journal.start(&input).unwrap();
-            let mut ticket = Ticket { path: id.into(), release: release.clone(), started: None };
+            let mut ticket = Ticket::of(&found(id, 0), release.clone());
             let guard = Arc::new(tokio::sync::RwLock::new(())).try_read_owned().unwrap();
             ticket.started(&journal, id, Turn::Beside { _guard: guard });
             ticket
@@ -217,7 +244,8 @@ mod tests {
         let starts = ["broken off", "panics"].map(|id| journal.starts(id).unwrap());
         assert_eq!(starts, [0, 1]);
         // Each is released, however it ended.
-        let paths: Vec<_> = std::iter::from_fn(|| released.try_recv().ok()).collect();
+        let paths: Vec<_> =
+            std::iter::from_fn(|| released.try_recv().ok()).map(|released| released.path).collect();
         assert_eq!(paths, ["broken off", "panics", "committed"].map(PathBuf::from));
     }
 
@@ -232,11 +260,14 @@ mod tests {
         assert_eq!(at_work.next(), Some(found("b", 1)));
         assert_eq!(at_work.add(found("a", 3)), Some(found("a", 2)), "the older finding is out of date");
         assert_eq!(at_work.next(), None);
-        at_work.release(&"b".into());
+        let release = |path: &str, again| Released { path: path.into(), again };
+        at_work.release(release("b", Some(found("b", 1))));
+        assert_eq!(at_work.next(), Some(found("b", 1)), "it is worked on again");
+        at_work.release(release("b", None));
         assert_eq!(at_work.next(), None);
-        at_work.release(&"a".into());
-        assert_eq!(at_work.next(), Some(found("a", 3)));
-        at_work.release(&"a".into());
+        at_work.release(release("a", Some(found("a", 1))));
+        assert_eq!(at_work.next(), Some(found("a", 3)), "what was found since is later");
+        at_work.release(release("a", None));
         assert!(at_work.paths.is_empty() && at_work.ready.is_empty());
     }
 }

@@ -191,22 +191,9 @@ mod tests {
                 bytes: content.len() as u64,
             });
             ReportLine {
-                schema: 1,
-                id: "1".to_owned(),
-                input: None,
-                input_digest: None,
-                input_bytes: 0,
-                outcome: "",
                 code: code.map(martello_vocab::Code::of),
-                refused_by: None,
                 outputs: outputs.collect(),
-                supersedes: Vec::new(),
-                bundle: Digest::of(b""),
-                stages: Vec::new(),
-                models: Vec::new(),
-                findings: 0,
-                timings: crate::report::Timings { read_ms: 0.0, stages_ms: 0.0, total_ms: 0.0 },
-                trace_id: String::new(),
+                ..crate::report::tests::line()
             }
         };
         let named = ReportLine { input: Some("zzmark.dcm".to_owned()), ..line(&[], None) };

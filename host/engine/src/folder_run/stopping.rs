@@ -31,6 +31,11 @@ impl Stop {
         self.at_least(Ending::Abandoning);
     }
 
+    /// Whether inputs at work are given up.
+    pub fn is_abandoned(&self) -> bool {
+        *self.0.borrow() == Ending::Abandoning
+    }
+
     pub(super) fn is_asked(&self) -> bool {
         *self.0.borrow() != Ending::NotAsked
     }

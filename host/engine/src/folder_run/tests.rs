@@ -1,5 +1,6 @@
 //! Runs of a pipeline without stages, over folders that misbehave.
 
+mod disk;
 mod failing;
 mod output_folder;
 mod receiving;
@@ -22,6 +23,12 @@ use super::scribe::ForScribe;
 use super::*;
 use crate::activation::{Device, DeviceConfig, bundle_of_nothing};
 use crate::outputs::OutputFolder;
+
+const PATIENCE: DiskPatience = DiskPatience {
+    first: std::time::Duration::from_millis(1),
+    longest: std::time::Duration::from_millis(4),
+    once: std::time::Duration::from_secs(30),
+};
 
 struct Silent;
 
@@ -83,6 +90,7 @@ impl Bench {
             report: self.report,
             concurrency: NonZero::new(2).unwrap(),
             missing: self.missing,
+            disk: PATIENCE,
         };
         on_threads(run.run(Arc::clone(&self.active), Arc::new(Silent), self.stop.clone()))
     }
@@ -117,6 +125,18 @@ impl Bench {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    fn scribe(
+        &self,
+        disk: &Arc<Disk>,
+        journal: &Arc<Journal>,
+        output: &OutputFolder,
+        input: &Input,
+        observer: Arc<dyn Observer>,
+    ) -> Scribe {
+        let (disk, journal) = (Arc::clone(disk), Arc::clone(journal));
+        Scribe::open(disk, journal, output.clone(), input.clone(), observer, self.report).unwrap()
+    }
+
     /// A worker of its own over these findings, as a feeder would send them.
     fn dispatch(&self, found: Vec<Found>, scribe_fails: bool) -> (Result<Worked, RunError>, Arc<Journal>) {
         let output = self.output("out");
@@ -130,12 +150,25 @@ impl Bench {
         found: Vec<Found>,
         scribe_fails: bool,
     ) -> (Result<Worked, RunError>, Arc<Journal>) {
+        self.dispatch_on(&self.disk(WatchMode::Once), output, input, found, scribe_fails)
+    }
+
+    fn disk(&self, watch: WatchMode) -> Arc<Disk> {
+        Arc::new(Disk::new(PATIENCE, watch, self.stop.clone()))
+    }
+
+    fn dispatch_on(
+        &self,
+        disk: &Arc<Disk>,
+        output: OutputFolder,
+        input: Input,
+        found: Vec<Found>,
+        scribe_fails: bool,
+    ) -> (Result<Worked, RunError>, Arc<Journal>) {
         output.prepare(std::iter::empty()).unwrap();
         let journal = Arc::new(self.journal());
         let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
-        let scribe =
-            Scribe::open(Arc::clone(&journal), output.clone(), input.clone(), Arc::new(Silent), self.report)
-                .unwrap();
+        let scribe = self.scribe(disk, &journal, &output, &input, Arc::new(Silent));
         let worker = Worker {
             active: Arc::clone(&self.active),
             journal: Arc::clone(&journal),
@@ -146,6 +179,7 @@ impl Bench {
             observer: Arc::new(Silent),
             stop: Stop::default(),
             turns: Arc::default(),
+            disk: Arc::clone(disk),
         };
         let scribe = std::thread::spawn(move || {
             let mut from_workers = from_workers;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use martello_ingest::Found;
 use martello_runtime::Payload;
-use martello_store::place::Staged;
-use martello_store::{Begun, Journal, Started};
+use martello_store::place::{self, Staged};
+use martello_store::{Begun, Journal, JournalError, Started};
 use martello_vocab::{Code, Digest, code};
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::block_in_place;
 use tracing::Instrument;
 
+use super::disk::{Disk, Step};
 use super::dispatch::{Ticket, Turn};
 use super::earlier::Earlier;
 use super::reading::{ReadError, read_input};
@@ -52,6 +53,7 @@ pub(super) struct Worker {
     pub(super) stop: Stop,
     /// Inputs are worked on beside each other, but one that was at work when the host was ended is worked on alone.
     pub(super) turns: Arc<RwLock<()>>,
+    pub(super) disk: Arc<Disk>,
 }
 
 impl Worker {
@@ -61,8 +63,7 @@ impl Worker {
             return Ok(Handled::Stopped);
         }
         let name = self.active.site_key.name_id(&found.name);
-        // The journal and files block; the runtime moves its other work to another thread meanwhile.
-        if block_in_place(|| self.journal.is_complete(&name, fingerprint(&found)))? {
+        if self.in_journal(|journal| journal.is_complete(&name, fingerprint(&found)))? {
             return Ok(self.complete_before(&found));
         }
         // A file that vanished before it could be read is no input any more.
@@ -85,7 +86,10 @@ impl Worker {
     /// Reads and hashes an input, and gives it its id. None where it is gone.
     fn look(&self, found: Found, name: String) -> Result<Option<Looked>, RunError> {
         let begun = Instant::now();
-        let read = read_input(&found, || self.output.unnamed());
+        let read = self.disk.insist(Step::Write, || match read_input(&found, || self.output.unnamed()) {
+            Err(ReadError::Spool(source)) if place::is_of_the_disk(&source) => Err(self.unwritable(source)),
+            read => Ok(read),
+        })?;
         let read_time = begun.elapsed();
         let input = match read {
             Ok((payload, digest)) => Ok(Read { payload, digest }),
@@ -95,7 +99,8 @@ impl Worker {
         let key = &self.active.site_key;
         let (id, earlier) = match &input {
             Ok(Read { payload, digest }) => {
-                (key.input_id(&found.name, digest), Earlier::of(self.journal.quarantined(&name)?, payload))
+                let quarantined = self.in_journal(|journal| journal.quarantined(&name))?;
+                (key.input_id(&found.name, digest), Earlier::of(quarantined, payload))
             }
             Err(_) => (key.unread_id(&found.name, fingerprint(&found)), Earlier::default()),
         };
@@ -104,7 +109,7 @@ impl Worker {
 
     /// The host was ended while an input and others were at work: it is not blamed before it was tried alone.
     async fn turn(&self, id: &str) -> Result<Turn, RunError> {
-        Ok(match block_in_place(|| self.journal.starts(id))? {
+        Ok(match self.in_journal(|journal| journal.starts(id))? {
             0 => Turn::Beside { _guard: Arc::clone(&self.turns).read_owned().await },
             _ => Turn::Alone { _guard: Arc::clone(&self.turns).write_owned().await },
         })
@@ -124,13 +129,14 @@ impl Worker {
             digest: looked.digest(),
             fingerprint: fingerprint(&looked.found),
         };
-        let start = block_in_place(|| self.journal.start(&started))?;
+        let start = self.in_journal(|journal| journal.start(&started))?;
         if start.begun.is_some() {
             ticket.started(&self.journal, &looked.id, turn);
         }
         for earlier in &start.superseded {
-            block_in_place(|| self.output.take_out_of_quarantine(earlier))
-                .map_err(|source| self.unwritable(source))?;
+            let take_out =
+                || self.output.take_out_of_quarantine(earlier).map_err(|source| self.unwritable(source));
+            block_in_place(|| self.disk.insist(Step::Write, take_out))?;
         }
         if !start.superseded.is_empty() {
             self.to_scribe.send(ForScribe::LinesGone).await.map_err(|_closed| RunError::Worker)?;
@@ -168,7 +174,7 @@ impl Worker {
             }
         };
         let Looked { found, earlier, .. } = looked;
-        let finished = Finished { found, staged, line, ticket, before, instead_of: earlier.parts };
+        let finished = Finished { found, staged, line, ticket, before, instead_of: earlier.ids_of_parts() };
         let told = self.to_scribe.send(ForScribe::Finished(Box::new(finished))).await;
         told.map_err(|_closed| RunError::Worker)?;
         Ok(Handled::Now)
@@ -188,7 +194,8 @@ impl Worker {
         trace_id: String,
     ) -> Result<(Vec<Staged>, Box<ReportLine>), RunError> {
         let models: Vec<ModelLine> = Active::model_lines(&pass.models);
-        let (written, refusal) = self.write_files(looked, pass, &models)?;
+        let write = || self.write_files(looked, pass, &models);
+        let (written, refusal) = self.disk.insist(Step::Write, write)?;
         let line = ReportLine {
             schema: REPORT_SCHEMA,
             id: looked.id.clone(),
@@ -200,6 +207,7 @@ impl Worker {
             code: refusal.map(|refusal| refusal.code),
             outputs: written.files,
             supersedes: looked.earlier.others.clone(),
+            instead_of: looked.earlier.parts.clone(),
             bundle: self.active.bundle_digest,
             stages: pass.stages.iter().map(StageLine::from).collect(),
             models,
@@ -225,6 +233,7 @@ impl Worker {
             Some(refusal) => refusal.clone(),
             None => match self.output.write(&looked.id, bundle, pass, models) {
                 Ok(written) => return Ok((written, None)),
+                Err(source) if place::is_of_the_disk(&source) => return Err(self.unwritable(source)),
                 Err(error) => {
                     tracing::error!(%error, "outputs cannot be written");
                     Refusal { stage: None, code: Code::of(code::OUTPUT_UNWRITABLE) }
@@ -234,6 +243,11 @@ impl Worker {
         let input = looked.input.as_ref().ok().map(|input| (&input.payload, input.digest));
         let written = self.output.write_quarantine(&looked.id, bundle, input, &refusal);
         Ok((written.map_err(|source| self.unwritable(source))?, Some(refusal)))
+    }
+
+    /// Asks the journal, which blocks; the runtime moves its other work to another thread meanwhile.
+    fn in_journal<T>(&self, mut ask: impl FnMut(&Journal) -> Result<T, JournalError>) -> Result<T, RunError> {
+        block_in_place(|| self.disk.insist(Step::Journal, || Ok(ask(&self.journal)?)))
     }
 
     fn unwritable(&self, source: io::Error) -> RunError {

@@ -1,7 +1,9 @@
 //! One association from its request to its end: reads what comes, asks the machines beside this file what it means, and
 //! does it.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bytes::Bytes;
@@ -13,19 +15,19 @@ use super::names::AeTitle;
 use super::negotiation::{self, Association, Context};
 use super::part10;
 use super::pdu::{self, Abort, AssociateRequest, HEADER_BYTES, Header, Kind, LONGEST_REQUEST, Rejection};
+use super::room::Newcomer;
 use super::settings::DicomSettings;
 use super::syntaxes::{self, Service};
 use crate::chain::Chain;
 use crate::spool::{Incoming, Refused, Spool};
-
-/// How long a peer that is turned away at once may take for its request.
-const TURNING_AWAY: Duration = Duration::from_secs(2);
 
 /// How an association ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("refused: {}", .0.word())]
     Refused(Rejection),
+    #[error("it was closed in favour of newer connections before it asked for an association")]
+    GaveWay,
     #[error("the peer aborted")]
     Aborted,
     #[error("a PDU that is not known")]
@@ -49,7 +51,9 @@ impl Ended {
     fn last_word(&self) -> Option<Vec<u8>> {
         let abort = match self {
             Self::Refused(rejection) => return Some(rejection.pdu()),
-            Self::Aborted | Self::Line(LineError::Closed | LineError::Failed(_)) => return None,
+            Self::GaveWay | Self::Aborted | Self::Line(LineError::Closed | LineError::Failed(_)) => {
+                return None;
+            }
             Self::UnknownPdu => Abort::UnknownPdu,
             Self::UnexpectedPdu => Abort::UnexpectedPdu,
             Self::TooLong(_) | Self::Malformed | Self::NoContext | Self::Disorder(_) => {
@@ -68,12 +72,56 @@ struct Count {
     refused: u64,
 }
 
+/// The places that associations have: so many at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl Places {
+    pub(crate) fn of(most: NonZero<usize>) -> Self {
+        Self { taken: Arc::default(), most: most.get() }
+    }
+
+    fn take(&self) -> Option<Place> {
+        let one_more = |count: usize| (count < self.most).then(|| count.saturating_add(1));
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Place(Arc::clone(&self.taken)))
+    }
+}
+
+/// One of so many.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves a connection to its end.
-pub(crate) fn serve(mut line: Line, settings: &DicomSettings, spool: &Arc<Spool>) {
+pub(crate) fn serve(
+    mut line: Line,
+    newcomer: Newcomer,
+    places: &Places,
+    settings: &DicomSettings,
+    spool: &Arc<Spool>,
+) {
     let mut count = Count::default();
-    let ended = associate(&mut line, settings).and_then(|association| {
+    // Both are held until the connection has ended.
+    let (mut newcomer, mut place) = (Some(newcomer), None);
+    let ended = associate(&mut line, places, settings).and_then(|(association, taken)| {
+        place = Some(taken);
+        // Whoever was closed a moment ago sees it at the next read.
+        newcomer = None;
+        line.write(&association.acceptance, after(settings.patience.pdu))?;
         let mut served = Served { line: &mut line, settings, spool, association, count: &mut count };
         served.messages()
+    });
+    let ended = ended.map_err(|error| match &newcomer {
+        Some(newcomer) if newcomer.has_given_way() => Ended::GaveWay,
+        _ => error,
     });
     let patience = &settings.patience;
     let last_word = match &ended {
@@ -92,20 +140,7 @@ pub(crate) fn serve(mut line: Line, settings: &DicomSettings, spool: &Arc<Spool>
     {
         line.end(after(patience.artim));
     }
-}
-
-/// Refuses a connection for which there is no room.
-pub(crate) fn turn_away(mut line: Line) {
-    tracing::warn!("an association was refused: too many are open");
-    // The answer belongs behind the request; whoever sends none in time gets it all the same.
-    let deadline = after(TURNING_AWAY);
-    if line.secure(deadline).is_err() {
-        return;
-    }
-    let _ = request(&mut line, deadline);
-    if line.write(&Rejection::TooManyAssociations.pdu(), after(TURNING_AWAY)).is_ok() {
-        line.end(after(TURNING_AWAY));
-    }
+    drop((newcomer, place));
 }
 
 fn after(time: Duration) -> Instant {
@@ -131,7 +166,12 @@ fn request(line: &mut Line, deadline: Instant) -> Result<AssociateRequest, Ended
     AssociateRequest::read(&body).ok_or(Ended::Malformed)
 }
 
-fn associate(line: &mut Line, settings: &DicomSettings) -> Result<Association, Ended> {
+/// Agrees on an association. The place is taken when nothing else stands against it.
+fn associate(
+    line: &mut Line,
+    places: &Places,
+    settings: &DicomSettings,
+) -> Result<(Association, Place), Ended> {
     let deadline = after(settings.patience.artim);
     line.secure(deadline)?;
     let request = request(line, deadline)?;
@@ -141,8 +181,8 @@ fn associate(line: &mut Line, settings: &DicomSettings) -> Result<Association, E
         tracing::debug!(called, calling, "these were the titles of the association that is refused");
         Ended::Refused(rejection)
     })?;
-    line.write(&association.acceptance, after(settings.patience.pdu))?;
-    Ok(association)
+    let place = places.take().ok_or(Ended::Refused(Rejection::TooManyAssociations))?;
+    Ok((association, place))
 }
 
 fn titles(request: &AssociateRequest) -> [String; 2] {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::names::Uid;
 use super::part10::{Stored, Unsendable};
@@ -71,7 +72,10 @@ fn associate(
             // Another association proposes it.
             Agreed::NotProposed => break,
         };
-        match requestor.store(context, &mut object, &item.digest) {
+        let in_hand = InHand { queue, item: &item, wait: retry.wait(item.attempts.saturating_add(1)) };
+        let answer = requestor.store(context, &mut object, &item.digest);
+        drop(in_hand);
+        match answer {
             Ok(status) => match Verdict::of(status) {
                 Verdict::Stored => {
                     if status != 0 {
@@ -104,6 +108,21 @@ fn associate(
     }
     requestor.release();
     Ok(())
+}
+
+/// An object that is being sent. Should that end in a panic, others get their turn before it.
+struct InHand<'a> {
+    queue: &'a Queue,
+    item: &'a Item,
+    wait: Duration,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.later(self.item, self.wait);
+        }
+    }
 }
 
 /// The kinds of the objects that are sent next. What cannot be sent at all is set aside.

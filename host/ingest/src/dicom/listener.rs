@@ -1,16 +1,20 @@
-//! The open port: a thread for each association, so many at once, and all of them awaited at the end.
+//! The open port: a thread for each connection, so many at once, and all of them awaited at the end.
+//!
+//! A connection waits in the [`Room`] until its request is accepted, and takes the place of an association only then: so
+//! that peers which connect and say nothing keep nobody out.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::association;
+use super::association::{self, Places};
 use super::line::Line;
+use super::room::{NEWCOMERS, Room};
 use super::settings::DicomSettings;
 use crate::spool::Spool;
 use crate::transport::Transport;
@@ -19,8 +23,10 @@ use crate::transport::Transport;
 const TURN: Duration = Duration::from_millis(100);
 /// How long it waits after the device had no descriptor or thread for a connection.
 const RECOVERY: Duration = Duration::from_millis(500);
-/// Connections that are told at once that there is no room. Whoever comes beyond these is hung up on.
-const TURNED_AWAY: usize = 16;
+/// Threads of connections that have given way and end at this moment, beyond which nobody is let in.
+const ENDING: usize = 16;
+/// How long the listener then waits before it looks again.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// A port on which DICOM objects are received.
 #[derive(Debug)]
@@ -69,33 +75,38 @@ impl DicomListener {
     /// Serves peers until `stop` is set. Objects that are being received are then given some time to arrive
     /// ([`Patience::stopping`](super::Patience::stopping)); no association outlives this call.
     pub fn serve(&self, stop: &Arc<AtomicBool>) {
-        let (open, turned_away) = (Arc::default(), Arc::default());
+        let (places, room) = (Places::of(self.settings.associations), Arc::<Room>::default());
+        let most = self.settings.associations.get().saturating_add(NEWCOMERS).saturating_add(ENDING);
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            if let Some(stream) = self.next() {
-                match self.attend(stream, stop, &open, &turned_away) {
-                    Ok(thread) => threads.extend(thread),
+            for ended in threads.extract_if(.., |thread| thread.is_finished()) {
+                ended_well(ended);
+            }
+            if threads.len() >= most {
+                std::thread::sleep(MOMENT);
+                continue;
+            }
+            if let Some((stream, peer)) = self.next() {
+                match self.attend(stream, peer.ip(), stop, &places, &room) {
+                    Ok(thread) => threads.push(thread),
                     Err(error) => {
                         tracing::error!(%error, "a connection cannot be served");
                         std::thread::sleep(RECOVERY);
                     }
                 }
             }
-            for ended in threads.extract_if(.., |thread| thread.is_finished()) {
-                ended_well(ended);
-            }
         }
         threads.into_iter().for_each(ended_well);
     }
 
     /// The next connection, if one comes within a turn.
-    fn next(&self) -> Option<TcpStream> {
+    fn next(&self) -> Option<(TcpStream, SocketAddr)> {
         let mut poll_fds = [PollFd::new(&self.listener, PollFlags::IN)];
         let turn = Timespec { tv_sec: 0, tv_nsec: i64::from(TURN.subsec_nanos()) };
         // Whatever goes wrong here shows at the call below.
         let _ = poll(&mut poll_fds, Some(&turn));
         match self.listener.accept() {
-            Ok((stream, _peer)) => Some(stream),
+            Ok(accepted) => Some(accepted),
             Err(error) => {
                 // A peer that is gone again is no trouble; a device without descriptors is.
                 let is_ordinary = matches!(
@@ -114,30 +125,21 @@ impl DicomListener {
     fn attend(
         &self,
         stream: TcpStream,
+        peer: IpAddr,
         stop: &Arc<AtomicBool>,
-        open: &Arc<AtomicUsize>,
-        turned_away: &Arc<AtomicUsize>,
-    ) -> io::Result<Option<JoinHandle<()>>> {
+        places: &Places,
+        room: &Arc<Room>,
+    ) -> io::Result<JoinHandle<()>> {
+        let newcomer = room.enter(peer, stream.try_clone()?);
         let transport = Transport::accepted(stream, self.settings.tls.as_ref())?;
         let line = Line::new(transport, Arc::clone(stop), self.settings.patience.stopping)?;
-        let (settings, spool) = (Arc::clone(&self.settings), Arc::clone(&self.spool));
+        let (settings, spool, places) = (Arc::clone(&self.settings), Arc::clone(&self.spool), places.clone());
         let id = self.ids.next();
-        let builder = std::thread::Builder::new().name("association".to_owned());
-        if let Some(place) = Place::take(open, self.settings.associations.get()) {
-            let work = move || {
-                let _place = place;
-                let _span = span(&id).entered();
-                association::serve(line, &settings, &spool);
-            };
-            return builder.spawn(work).map(Some);
-        }
-        let Some(place) = Place::take(turned_away, TURNED_AWAY) else { return Ok(None) };
         let work = move || {
-            let _place = place;
             let _span = span(&id).entered();
-            association::turn_away(line);
+            association::serve(line, newcomer, &places, &settings, &spool);
         };
-        builder.spawn(work).map(Some)
+        std::thread::Builder::new().name("association".to_owned()).spawn(work)
     }
 }
 
@@ -169,22 +171,5 @@ impl Ids {
 
     fn next(&self) -> String {
         format!("{:x}-{}", self.opened, self.next.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// One of so many.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let one_more = |count: usize| (count < most).then(|| count.saturating_add(1));
-        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Self(Arc::clone(taken)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ use martello_vocab::{Digest, Hasher};
 use super::bytes::Bytes;
 use super::names::Uid;
 use super::settings::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
+use crate::durable::open_unfollowed;
 
 /// Preamble, prefix and file meta information of an object.
 ///
@@ -49,13 +50,13 @@ fn put(bytes: &mut Vec<u8>, element: u16, representation: &[u8; 2], value: &[u8]
     bytes.extend(value);
 }
 
-/// Whether a file bears the prefix of DICOM files.
+/// Whether an open file bears the prefix of DICOM files, from where it is read.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn is_part10(path: &Path) -> io::Result<bool> {
+pub fn is_part10(file: &File) -> io::Result<bool> {
     let mut begun = Vec::with_capacity(PREFIX_ENDS);
-    File::open(path)?.take(PREFIX_ENDS as u64).read_to_end(&mut begun)?;
+    file.take(PREFIX_ENDS as u64).read_to_end(&mut begun)?;
     Ok(begun.len() == PREFIX_ENDS && begun.ends_with(b"DICM"))
 }
 
@@ -94,7 +95,7 @@ pub(crate) enum Unsendable {
 impl Stored {
     /// Opens a file of this length and reads its head.
     pub(crate) fn open(path: &Path, length: u64) -> Result<Self, Unsendable> {
-        let mut file = File::open(path).map_err(Unsendable::Disk)?;
+        let mut file = open_unfollowed(path).map_err(Unsendable::Disk)?;
         if file.metadata().map_err(Unsendable::Disk)?.len() != length {
             return Err(Unsendable::Changed);
         }

@@ -64,7 +64,8 @@ impl Outlet {
     fn put(&self, bytes: &[u8]) {
         let path = self.folder.path().join("file");
         fs::write(&path, bytes).unwrap();
-        self.queue.put(&path, martello_vocab::Digest::of(bytes), bytes.len() as u64).unwrap();
+        let opened = fs::File::open(&path).unwrap();
+        self.queue.put(&opened, martello_vocab::Digest::of(bytes), bytes.len() as u64).unwrap();
         fs::remove_file(path).unwrap();
     }
 
@@ -77,6 +78,15 @@ impl Outlet {
                 return;
             }
             assert!(begun.elapsed() < LONG, "{state:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the peer has taken nothing this many times.
+    fn failed(&self, times: u64) {
+        let begun = Instant::now();
+        while self.queue.failures() < times {
+            assert!(begun.elapsed() < LONG, "{} failures", self.queue.failures());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -290,14 +300,19 @@ fn an_object_that_the_peer_cannot_stand_waits_and_lets_the_others_by() {
 
 #[test]
 fn a_peer_that_is_down_gets_everything_when_it_is_up_again() {
-    // A port of which nobody else can have taken possession meanwhile.
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    drop(taken);
+    // Bound and never listened on: nobody answers, and nobody else is given the port meanwhile.
+    let held = {
+        use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+        let held = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&held, true).unwrap();
+        bind(&held, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        TcpListener::from(held)
+    };
+    let address = held.local_addr().unwrap();
     let outlet = Outlet::new(peer(address));
     outlet.put(&file(CT, "1.2.1", EXPLICIT, 10));
     outlet.put(&file(CT, "1.2.2", EXPLICIT, 10));
-    std::thread::sleep(Duration::from_millis(100));
+    outlet.failed(2);
     assert_eq!(outlet.queue.state_now().waiting, 2);
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), SpoolLimits::default()).unwrap();
@@ -316,7 +331,7 @@ fn who_is_refused_by_title_goes_on_trying_and_keeps_what_it_has() {
     let door = Door::open(DicomSettings { callers: nobody, ..settings() }, SpoolLimits::default());
     let outlet = Outlet::new(peer(door.address));
     outlet.put(&file(CT, "1.2.1", EXPLICIT, 10));
-    std::thread::sleep(Duration::from_millis(300));
+    outlet.failed(3);
     assert_eq!((outlet.queue.state_now().waiting, outlet.queue.state_now().kept), (1, 0));
     assert!(door.objects().is_empty());
 }
@@ -330,7 +345,8 @@ fn a_file_that_was_changed_is_never_sent_whole() {
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() ^= 1;
     fs::write(&path, changed).unwrap();
-    outlet.queue.put(&path, martello_vocab::Digest::of(&bytes), bytes.len() as u64).unwrap();
+    let opened = fs::File::open(&path).unwrap();
+    outlet.queue.put(&opened, martello_vocab::Digest::of(&bytes), bytes.len() as u64).unwrap();
     outlet.put(&file(CT, "1.2.2", EXPLICIT, 10));
     outlet.settled(1, 1);
     assert_eq!(outlet.kept(), ["changed.dcm"]);
@@ -370,6 +386,21 @@ fn objects_go_over_tls_between_peers_that_know_each_other() {
 }
 
 #[test]
+fn silence_on_a_port_under_tls_keeps_nobody_out() {
+    let authority = Authority::new();
+    let server = TlsServer::load(&authority.issue("localhost"), None).unwrap();
+    let associations = std::num::NonZero::new(1).unwrap();
+    let patience = Patience { artim: 3 * LONG, ..Patience::default() };
+    let settings = DicomSettings { tls: Some(server), associations, patience, ..settings() };
+    let door = Door::open(settings, SpoolLimits::default());
+    let _silent: Vec<_> = (0..24).map(|_| door.peer()).collect();
+    let client = TlsClient::load(&authority.file(), None).unwrap();
+    let outlet = Outlet::new(under_tls(door.address, client));
+    outlet.put(&file(CT, "1.2.1", EXPLICIT, 10));
+    outlet.settled(1, 0);
+}
+
+#[test]
 fn peers_that_do_not_know_each_other_exchange_nothing() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let server = |name: &str| TlsServer::load(&authority.issue(name), Some(&authority.file())).unwrap();
@@ -391,7 +422,7 @@ fn peers_that_do_not_know_each_other_exchange_nothing() {
     for (who, peer) in cases {
         let outlet = Outlet::new(DicomPeer { patience, ..peer });
         outlet.put(&file(CT, "1.2.1", EXPLICIT, 10));
-        std::thread::sleep(Duration::from_millis(150));
+        outlet.failed(2);
         assert_eq!(outlet.queue.state_now().waiting, 1, "{who}");
         drop(outlet);
         for door in [&strict, &elsewhere, &plain] {

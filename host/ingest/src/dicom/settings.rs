@@ -19,7 +19,8 @@ pub struct DicomSettings {
     pub title: AeTitle,
     /// Who may call.
     pub callers: Callers,
-    /// Associations that are open at once; more are refused until one ends.
+    /// Associations that are open at once; more are refused until one ends. Connections that have none yet do not count:
+    /// there are 64 of them at most, and the oldest gives way.
     pub associations: NonZero<usize>,
     /// Whether peers have to speak TLS, and how. A peer that does not is hung up on.
     pub tls: Option<TlsServer>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use martello_vocab::{Code, Digest, code};
 use rusqlite::{Error as SqliteError, ErrorCode, ffi};
 
-use crate::place::Link;
+use crate::place::{Link, is_of_the_disk};
 use crate::tables::SCHEMA;
 
 /// What can be wrong with a journal.
@@ -44,6 +44,17 @@ impl JournalError {
             Self::Busy { .. } | Self::Database { .. } | Self::Folder { .. } => return None,
         };
         Some(Code::of(code))
+    }
+
+    /// Whether the disk is full, over its quota or fails, so that the same may go well when there is room again.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Database { source: SqliteError::SqliteFailure(error, _), .. } => {
+                matches!(error.code, ErrorCode::DiskFull | ErrorCode::SystemIoFailure)
+            }
+            Self::Folder { source, .. } => is_of_the_disk(source),
+            _ => false,
+        }
     }
 
     /// The error for what the database at `path` answered.

@@ -191,14 +191,8 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
     let observer = Arc::new(Telling(tell));
     let (to_scribe, from_workers) = mpsc::channel(WAITING_FOR_SCRIBE);
     let input = Input::Folder(bench.path("in"));
-    let scribe = Scribe::open(
-        Arc::clone(&journal),
-        output.clone(),
-        input,
-        Arc::<Telling>::clone(&observer),
-        bench.report,
-    )
-    .unwrap();
+    let disk = bench.disk(WatchMode::Once);
+    let scribe = bench.scribe(&disk, &journal, &output, &input, Arc::<Telling>::clone(&observer) as _);
     let scribe = std::thread::spawn(move || scribe.work(from_workers).unwrap());
     let turns: Arc<tokio::sync::RwLock<()>> = Arc::default();
     let worker = Worker {
@@ -211,6 +205,7 @@ fn an_input_at_which_the_host_was_ended_is_worked_on_alone() {
         observer,
         stop: Stop::default(),
         turns: Arc::clone(&turns),
+        disk,
     };
     let (send, receive) = mpsc::channel(3);
     let steps = std::thread::spawn(move || {

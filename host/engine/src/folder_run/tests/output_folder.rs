@@ -30,6 +30,7 @@ fn what_a_run_writes_is_no_input_of_it_but_a_folder_beside_is() {
             report: ReportMode::Named,
             concurrency: NonZero::new(2).unwrap(),
             missing: MissingOutputs::Restore,
+            disk: PATIENCE,
         };
         let ended = on_threads(run.run(Arc::clone(&bench.active), Arc::new(Silent), Stop::default()));
         assert_eq!(matches!(ended, Err(RunError::OwnOutputs { .. })), !allowed, "{input}: {ended:?}");

@@ -33,6 +33,7 @@ fn worker_alone(bench: &Bench, room: usize) -> (Arc<Worker>, mpsc::Receiver<ForS
         observer: Arc::new(Silent),
         stop: bench.stop.clone(),
         turns: Arc::default(),
+        disk: bench.disk(WatchMode::Once),
     };
     (Arc::new(worker), from_workers)
 }

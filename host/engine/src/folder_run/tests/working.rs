@@ -83,7 +83,7 @@ fn what_was_judged_while_it_was_being_written_gives_way_to_the_whole_and_another
         bench.start(&found, Some(digest))
     };
     let in_quarantine = || fs::read_dir(bench.path("out/quarantine")).unwrap().count();
-    quarantined("a.dcm", "half");
+    let half = quarantined("a.dcm", "half");
     assert_eq!(in_quarantine(), 2);
     bench.input("a.dcm", "half and half");
     let summary = bench.run().unwrap();
@@ -92,6 +92,9 @@ fn what_was_judged_while_it_was_being_written_gives_way_to_the_whole_and_another
     let lines = bench.lines();
     assert_eq!((lines.len(), &lines[0]["outcome"]), (1, &"done".into()));
     assert!(lines[0].get("supersedes").is_none(), "{lines:?}");
+    // The decision is not gone without a trace.
+    let part = serde_json::json!({ "id": half, "code": code::INPUT_CRASHES_HOST });
+    assert_eq!(lines[0]["instead_of"], Value::from(vec![part]));
     // A file that is another one: what was the matter with the first may have to be looked into.
     let first = quarantined("b.dcm", "an attack");
     bench.input("b.dcm", "an image");
