@@ -12,6 +12,7 @@ mod limits;
 mod loading;
 #[cfg(test)]
 mod serving;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod standard;
